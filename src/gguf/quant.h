@@ -1,0 +1,24 @@
+// quant.h - reference encoders and decoders of every storage format, plain C. They define what a
+// quantized tensor's values are; every faster decoder is tested against them.
+#ifndef TL_QUANT_H
+#define TL_QUANT_H
+#include "base/dtype.h"
+
+// Decodes n values (a whole number of blocks) of type t to float32.
+void quant_decode(tl_dtype t, const void *src, float *dst, int64_t n);
+// Encodes n float32 values; for tests, tools and caches. Round-to-nearest reference quality
+// (K-quants: the search for scale and min that minimises squared error).
+void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n);
+bool quant_can_encode(tl_dtype t);
+
+// First non-finite value of a tensor of `rows` rows of `cols` values.
+typedef struct quant_bad {
+    int64_t count;       // non-finite values (whole tensor)
+    int64_t row, block;  // of the first: row, block within the row
+    size_t byte_offset;  // of that block, from the tensor's start
+    bool in_scale;       // the block's scale or min causes it (quantized types)
+} quant_bad;
+// Looks at block scales only where that suffices, so that it runs near memory speed. Returns count > 0.
+// [row0, row1) lets callers split the work; merge by taking the smallest row.
+bool quant_find_nonfinite(tl_dtype t, const void *data, int64_t row0, int64_t row1, int64_t cols, quant_bad *out);
+#endif
