@@ -24,11 +24,12 @@ typedef struct cpu_matrix {
 typedef enum { ACT_F32, ACT_BF16, ACT_Q8, ACT_KINDS } act_kind;
 
 // ---- attention -----------------------------------------------------------------------------------
-// The KV cache of one layer is two arrays over slots: K [slots, g, d], V [slots, g, dv], stored in `kv_type`.
+// The KV cache of one layer is two arrays over slots: K [slots, g, dk], V [slots, g, dv], stored in `kv_type`.
 typedef struct attn_seq {     // one sequence's readable slots, ordered by position then slot
     const int32_t *slots;     // slot ids
     const int32_t *at;        // position held by slots[i]
     int64_t n;
+    int64_t dropped;          // entries freed before slots[0]: sums stay cut where they were, so bits stay equal
 } attn_seq;
 typedef struct attn_args {
     int64_t rows;             // query rows
@@ -36,7 +37,7 @@ typedef struct attn_args {
     int dk, dv;               // key and value width per head
     const float *q; int64_t q_stride;   // [rows, heads, dk], floats between rows
     const void *k, *v;        // slot 0
-    tl_dtype kv_type;         // DT_F16, DT_F32 or DT_Q8_0
+    tl_dtype kv_type;         // DT_F16, DT_F32 or DT_Q8_0 (dk and dv multiples of 32)
     size_t k_slot_bytes, v_slot_bytes;  // between slots
     const int32_t *seq;       // [rows] index into seqs
     const int32_t *pos;       // [rows]
@@ -44,8 +45,14 @@ typedef struct attn_args {
     float scale, softcap;     // softcap 0: none; s = softcap * tanh(s / softcap) after scale
     int32_t window;           // 0: none; else a key at position a is read iff pos - window < a <= pos
     const float *sinks;       // [heads] extra logit with no value, or NULL
-    bool causal;              // false: every slot of the sequence is read
-    float *out; int64_t out_stride;     // [rows, heads, dv]
+    bool causal;              // false: every slot is read (with a window: |pos - a| < window)
+    const uint32_t *mask;     // NULL, or bits [rows, mask_stride * 32] over the row's sequence: entry i is read only
+    int64_t mask_stride;      // if bit i % 32 of word i / 32 is set; causal and window hold as well
+    float *out; int64_t out_stride;     // [rows, heads, dv]; a row that reads nothing becomes 0
+    // How the call is shared out; no bit of the result depends on it.
+    int threads;              // threads that will take items (0 counts as 1)
+    void *work;               // attn_work_bytes() bytes shared by the threads, or NULL: one item per tile and head
+    int64_t work_slots;       // the `max_slots` that work was made for
 } attn_args;
 
 typedef struct cpu_kernels {
@@ -77,7 +84,8 @@ typedef struct cpu_kernels {
     void (*store)(tl_dtype type, const float *x, void *dst, int64_t n); // F32, F16, BF16, Q8_0
     void (*load)(tl_dtype type, const void *src, float *dst, int64_t n);
 
-    // -- attention: work item i of attn_items(); items are independent; scratch is per thread --
+    // -- attention: items [item0, item1) of attn_items(); any thread, any order; complete when all items are done.
+    // scratch: attn_scratch_bytes(), per thread --
     void (*attention)(const attn_args *a, int64_t item0, int64_t item1, void *scratch);
 
     // -- elementwise: dst[i] = op(a[i], b[i]); contiguous; dst may alias --
@@ -91,8 +99,12 @@ typedef struct cpu_kernels {
 } cpu_kernels;
 
 enum { CPU_ROW_GROUP = 16 };                        // n ranges of linear() and matrix_prepare() are multiples of it
-int64_t attn_items(const attn_args *a);             // independent work items (a query-row tile x kv head)
-size_t attn_scratch_bytes(const attn_args *a);      // per thread
+// Work items of a call (a tile of query rows x a kv head, x a piece of the slot list when the others are few).
+int64_t attn_items(const attn_args *a);
+size_t attn_scratch_bytes(const attn_args *a); // per thread; reads heads, kv_heads, dk, dv only
+// Bytes of `work` for sequences of up to max_slots entries; reads heads, kv_heads, dv, threads only. Zero it once, before
+// the first call; every call leaves it ready for the next, of any shape it is large enough for. No other op may use it.
+size_t attn_work_bytes(const attn_args *a, int64_t max_slots);
 
 // The table for `isa` ("ref", "avx2", "avx512", ... or NULL: TL_CPU, else the best this machine has).
 // TL_E_USAGE naming the choices when unknown, TL_E_UNSUPPORTED when this CPU lacks it. Static storage.

@@ -1,0 +1,148 @@
+// attention.c - cuts an attention call into work items (see attention.h).
+#include "cpu/attention.h"
+
+#include <stdatomic.h>
+
+enum {
+    LINE = 64,
+    ITEMS_PER_THREAD = 4, // fewer (tile, head) items than this: chunks become items too
+};
+
+static int64_t thread_count(const attn_args *a) { return a->threads > 1 ? a->threads : 1; }
+static int64_t group_size(const attn_args *a) { return a->heads / a->kv_heads; }
+
+static bool is_split(const attn_args *a) {
+    return a->work && thread_count(a) > 1 && a->rows * a->kv_heads < ITEMS_PER_THREAD * thread_count(a);
+}
+
+// Rows of a tile: as many as share a conversion well, fewer where that would leave threads without work.
+static int64_t tile_rows(const attn_args *a) {
+    int64_t most = ATTN_TILE / group_size(a);
+    if (most < 1) most = 1;
+    if (is_split(a)) return most;
+    int64_t fair = a->rows * a->kv_heads / (ITEMS_PER_THREAD * thread_count(a));
+    if (fair < 1) fair = 1;
+    return fair < most ? fair : most;
+}
+
+// First entry of the list whose position is >= at.
+static int64_t lower_bound(const attn_seq *s, int64_t at) {
+    int64_t lo = 0, hi = s->n;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (s->at[mid] < at) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+void attn_range(const attn_args *a, int64_t row, int64_t *lo, int64_t *hi) {
+    const attn_seq *s = &a->seqs[a->seq[row]];
+    int64_t pos = a->pos[row];
+    *lo = a->window > 0 ? lower_bound(s, pos - a->window + 1) : 0;
+    if (a->causal) *hi = s->n == 0 || s->at[s->n - 1] <= pos ? s->n : lower_bound(s, pos + 1);
+    else *hi = a->window > 0 ? lower_bound(s, pos + a->window) : s->n;
+    if (*hi < *lo) *hi = *lo;
+}
+
+static void load_tile(attn_iter *it) {
+    const attn_args *a = it->a;
+    int64_t n = 1;
+    while (n < it->tile_rows && it->row + n < a->rows && a->seq[it->row + n] == a->seq[it->row]) n++;
+    it->rows = n;
+    if (!is_split(a)) { // chunks are looked up when the tile is worked on
+        it->split = false;
+        it->first = it->last = -1;
+        return;
+    }
+    const attn_seq *s = &a->seqs[a->seq[it->row]];
+    it->split = s->n <= a->work_slots;
+    int64_t first = INT64_MAX, last = 0;
+    for (int64_t r = it->row; r < it->row + n; r++) {
+        int64_t lo, hi;
+        attn_range(a, r, &lo, &hi);
+        if (lo == hi) continue;
+        int64_t c0 = (s->dropped + lo) / ATTN_CHUNK, c1 = (s->dropped + hi + ATTN_CHUNK - 1) / ATTN_CHUNK;
+        if (c0 < first) first = c0;
+        if (c1 > last) last = c1;
+    }
+    if (first >= last) first = last = 0;
+    it->first = first;
+    it->last = last;
+    if (last - first <= 1) it->split = false;
+}
+
+static int64_t tile_items(const attn_iter *it) { return it->a->kv_heads * (it->split ? it->last - it->first : 1); }
+
+static void next_tile(attn_iter *it) {
+    it->row += it->rows;
+    it->tile++;
+    it->left = 0;
+    if (it->row < it->a->rows) load_tile(it);
+}
+
+void attn_iter_init(attn_iter *it, const attn_args *a, int64_t item0) {
+    *it = (attn_iter){.a = a, .tile_rows = tile_rows(a)};
+    if (a->rows > 0) load_tile(it);
+    while (it->row < a->rows && item0 >= tile_items(it)) {
+        item0 -= tile_items(it);
+        next_tile(it);
+    }
+    it->left = item0;
+}
+
+void attn_iter_next(attn_iter *it, attn_item *out) {
+    const attn_args *a = it->a;
+    int64_t chunk = it->left / a->kv_heads; // heads innermost: they share the slots' pages
+    *out = (attn_item){.row0 = it->row, .rows = it->rows, .tile = it->tile, .kv_head = (int)(it->left % a->kv_heads),
+                       .first = it->first, .last = it->last, .split = it->split};
+    if (it->split) {
+        out->chunk0 = it->first + chunk;
+        out->chunk1 = out->chunk0 + 1;
+    } else {
+        out->chunk0 = 0;
+        out->chunk1 = INT64_MAX; // all that the rows can see
+    }
+    if (++it->left >= tile_items(it)) next_tile(it);
+}
+
+int64_t attn_items(const attn_args *a) {
+    attn_iter it = {.a = a, .tile_rows = tile_rows(a)};
+    int64_t n = 0;
+    if (a->rows > 0) load_tile(&it);
+    while (it.row < a->rows) {
+        n += tile_items(&it);
+        next_tile(&it);
+    }
+    return n;
+}
+
+// work: a counter for each (tile, kv head) on its own cache line, then the partials, [rows, heads, chunks].
+static int64_t counter_bytes(const attn_args *a) { return ITEMS_PER_THREAD * thread_count(a) * LINE; }
+static int64_t chunk_slots(int64_t max_slots) { return max_slots / ATTN_CHUNK + 2; } // a list may start inside a chunk
+
+size_t attn_work_bytes(const attn_args *a, int64_t max_slots) {
+    if (thread_count(a) == 1) return 0;
+    int64_t rows = (ITEMS_PER_THREAD * thread_count(a) - 1) / a->kv_heads; // most rows of a split call
+    return (size_t)(counter_bytes(a) + rows * a->heads * chunk_slots(max_slots) * attn_partial_floats(a) * 4);
+}
+
+float *attn_partial(const attn_args *a, const attn_item *it, int64_t row, int head, int64_t chunk) {
+    int64_t i = (row * a->heads + head) * chunk_slots(a->work_slots) + (chunk - it->first);
+    return (float *)((char *)a->work + counter_bytes(a)) + i * attn_partial_floats(a);
+}
+
+bool attn_item_done(const attn_args *a, const attn_item *it) {
+    _Atomic int32_t *counter = (_Atomic int32_t *)((char *)a->work + (it->tile * a->kv_heads + it->kv_head) * LINE);
+    if (atomic_fetch_add_explicit(counter, 1, memory_order_acq_rel) + 1 < it->last - it->first) return false;
+    atomic_store_explicit(counter, 0, memory_order_relaxed);
+    return true;
+}
+
+// A thread's scratch: scaled queries, scores, one panel of converted K or V, chunk and running results, see attn_tile.h.
+size_t attn_scratch_bytes(const attn_args *a) {
+    int64_t vectors = group_size(a) > ATTN_TILE ? group_size(a) : ATTN_TILE;
+    int64_t dk = (a->dk + 15) / 16 * 16, dv = (a->dv + 15) / 16 * 16, wide = dk > dv ? dk : dv;
+    int64_t floats = vectors * (dk + ATTN_CHUNK + 2 * dv + 64) + (wide + 16) * ATTN_PANEL + 64;
+    return (size_t)floats * 4;
+}

@@ -1,0 +1,9 @@
+// vec.h - fills the entries of the kernel table that are not about weight matrices: rows of float32, conversions,
+// attention, elementwise maps and the float32 product.
+#ifndef TL_CPU_VEC_H
+#define TL_CPU_VEC_H
+#include "cpu/kernels.h"
+void cpu_vec_ref(cpu_kernels *k);    // plain C, the definition of the results
+void cpu_vec_avx2(cpu_kernels *k);   // AVX2, FMA, F16C
+void cpu_vec_avx512(cpu_kernels *k); // AVX-512 F, BW, DQ, VL besides
+#endif
