@@ -10,25 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- status and errors -------------------------------------------------------------------------
-typedef enum {
-    TL_OK = 0,
-    TL_E_USAGE,       // the caller asked for something that cannot be (arguments, names, ranges)
-    TL_E_IO,          // the operating system refused (open, read, mmap, write)
-    TL_E_FORMAT,      // a file's bytes do not mean what its format says
-    TL_E_UNSUPPORTED, // valid, but not something this build can do
-    TL_E_MEMORY,      // an allocation failed or a limit was reached
-    TL_E_PROGRAM,     // a .tl program is wrong (span and notes are in the message)
-    TL_E_LIMIT,       // a step, depth, size or time budget ran out
-    TL_E_CANCELLED,   // the user asked to stop
-} tl_status;
+#include "tensorlogic.h"
 
-typedef struct tl_error {
-    tl_status code;
-    int64_t offset;     // byte offset in the input file, or -1
-    char message[2000]; // one or more lines, no trailing newline; control bytes from inputs are escaped
-} tl_error;
-
+// ---- status and errors: tl_status and tl_error are public -----------------------------------------
 #if defined(__GNUC__)
 #define TL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define TL_UNUSED __attribute__((unused))

@@ -1,0 +1,168 @@
+// tensorlogic.h - the public interface of TensorLogic: open a GGUF model (its architecture is a .tl program), turn
+// text into tokens, run steps over cached sequences, sample. C17, plain structs, opaque handles.
+//
+// Rules that hold for every call:
+//  - A function that can fail returns tl_status (0 is TL_OK) and, if `err` is not NULL, fills it where it failed.
+//  - Handles are freed by the matching *_free, which accepts NULL. A handle must outlive what was made from it:
+//    engine > model > session. Pointers handed out by const accessors live as long as their handle.
+//  - The library never prints and never exits. Warnings go to the engine's `on_warning`.
+//  - One session is used by one thread at a time. Models may be shared by sessions of the same engine; steps of
+//    sessions of one engine run one after the other (they share the engine's threads).
+#ifndef TENSORLOGIC_H
+#define TENSORLOGIC_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define TL_API __attribute__((visibility("default")))
+#else
+#define TL_API
+#endif
+
+// ---- status and errors -------------------------------------------------------------------------
+typedef enum {
+    TL_OK = 0,
+    TL_E_USAGE,       // the caller asked for something that cannot be (arguments, names, ranges)
+    TL_E_IO,          // the operating system refused (open, read, mmap, write)
+    TL_E_FORMAT,      // a file's bytes do not mean what its format says
+    TL_E_UNSUPPORTED, // valid, but not something this build can do
+    TL_E_MEMORY,      // an allocation failed or a limit was reached
+    TL_E_PROGRAM,     // a .tl program is wrong (place and notes are in the message)
+    TL_E_LIMIT,       // a step, depth, size or time budget ran out
+    TL_E_CANCELLED,   // the user asked to stop
+} tl_status;
+
+typedef struct tl_error {
+    tl_status code;
+    int64_t offset;     // byte offset in the input file, or -1
+    char message[2000]; // one or more lines, no trailing newline; control bytes from inputs are escaped
+} tl_error;
+
+// ---- engine --------------------------------------------------------------------------------------
+typedef struct tl_engine tl_engine;
+typedef struct tl_engine_options {
+    int threads;      // 0: one for each physical core this process may use
+    const char *isa;  // "ref", "avx2", "avx512", ...; NULL: TL_CPU, else the best of this machine
+    void (*on_warning)(void *ctx, const char *message); // NULL: warnings are dropped
+    // Work that takes a while: `done` of `total` units of `what` ("loading"). NULL: not wanted.
+    void (*on_progress)(void *ctx, const char *what, double done, double total);
+    void *ctx;
+} tl_engine_options;
+TL_API tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_error *err); // options may be NULL
+TL_API void tl_engine_free(tl_engine *e);
+TL_API const char *tl_engine_isa(const tl_engine *e);
+TL_API int tl_engine_threads(const tl_engine *e);
+
+// ---- model ---------------------------------------------------------------------------------------
+typedef struct tl_model tl_model;
+typedef struct tl_model_options {
+    const char *program;    // path of the .tl program; NULL: found by the file's general.architecture
+    const char *pre;        // pre-tokenizer instead of tokenizer.ggml.pre; NULL: the file's
+    const char *chat_template; // Jinja text instead of the file's; NULL: the file's
+    bool no_repair;         // non-finite output.weight is an error instead of tied weights
+    bool tokenizer_only;    // no program, no weights: tokenize, detokenize, chat rendering only
+} tl_model_options;
+TL_API tl_status tl_model_open(tl_engine *e, const char *path, const tl_model_options *options, tl_model **out, tl_error *err);
+TL_API void tl_model_free(tl_model *m);
+TL_API const char *tl_model_path(const tl_model *m);
+TL_API const char *tl_model_name(const tl_model *m);          // general.name, or the file's name
+TL_API const char *tl_model_architecture(const tl_model *m);
+TL_API int64_t tl_model_n_vocab(const tl_model *m);
+TL_API int64_t tl_model_n_ctx_train(const tl_model *m);       // 0: the file does not say
+TL_API bool tl_model_has_chat_template(const tl_model *m);
+
+// ---- text ----------------------------------------------------------------------------------------
+enum { TL_ADD_SPECIAL = 1 /* BOS, EOS as the model asks */, TL_PARSE_SPECIAL = 2 /* "<|im_end|>" in text is the token */ };
+// *ids is malloc'ed; the caller frees it with tl_free. Text need not be valid UTF-8.
+TL_API tl_status tl_tokenize(const tl_model *m, const char *text, size_t n, unsigned flags, int32_t **ids, size_t *n_ids, tl_error *err);
+TL_API void tl_free(void *p);
+TL_API bool tl_token_is_end(const tl_model *m, int32_t id);      // ends a reply (EOS, EOT, <|im_end|>, ...)
+TL_API bool tl_token_is_special(const tl_model *m, int32_t id);  // control token: no text of its own
+// The token's own bytes ("" for control tokens unless `special`); *n its length. Not NUL-terminated in general.
+TL_API const char *tl_token_text(const tl_model *m, int32_t id, bool special, size_t *n);
+// Streaming detokenizer: bytes come out only as whole UTF-8 characters (or U+FFFD for bytes that cannot become one).
+typedef struct tl_decoder tl_decoder;
+TL_API tl_status tl_decoder_new(const tl_model *m, bool special, tl_decoder **out, tl_error *err);
+TL_API const char *tl_decoder_put(tl_decoder *d, int32_t id);  // new text, "" if none yet; valid until the next call
+TL_API const char *tl_decoder_end(tl_decoder *d);              // what was held back
+TL_API void tl_decoder_free(tl_decoder *d);
+
+typedef struct tl_message { const char *role, *content; } tl_message; // "system", "user", "assistant", ...
+// Renders the conversation with the model's chat template and tokenizes it. Text of messages never becomes a special
+// token. *ids as in tl_tokenize. `reply`: ends with the prompt for the assistant's turn. `tools_json`: NULL or a JSON
+// array as OpenAI's API takes it. TL_E_USAGE without a template; TL_E_FORMAT where the template fails (its message).
+TL_API tl_status tl_chat_tokenize(const tl_model *m, const tl_message *messages, size_t n, bool reply, const char *tools_json,
+                                  int32_t **ids, size_t *n_ids, tl_error *err);
+
+// ---- session: sequences in one cache ---------------------------------------------------------------
+typedef struct tl_session tl_session;
+typedef struct tl_session_options {
+    int64_t n_ctx;      // cache slots; 0: min(trained context, 4096)
+    int64_t n_batch;    // most rows in one step; 0: 512
+    int32_t n_seq;      // most sequences; 0: 1
+    const char *cache_type; // "f16", "f32", "q8_0"; NULL: what the program declares
+} tl_session_options;
+TL_API tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err);
+TL_API void tl_session_free(tl_session *s);
+TL_API int64_t tl_session_n_ctx(const tl_session *s);
+TL_API int64_t tl_session_n_batch(const tl_session *s);
+
+typedef struct tl_row {
+    int32_t token, seq;
+    bool logits;        // this row's logits are wanted
+} tl_row;
+// Appends the rows to their sequences (rows of one sequence in order) and computes. *logits: [wanted rows, vocab] in
+// row order, valid until the next call on this session. n <= n_batch. TL_E_LIMIT: the cache is full (nothing changed).
+TL_API tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err);
+// Appends n tokens to `seq` in steps of n_batch; *logits: those of the last row (NULL pointer: not wanted).
+// `cancel` (may be NULL) is polled between steps: TL_E_CANCELLED, with the finished steps kept.
+TL_API tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *ids, size_t n, const float **logits,
+                                   volatile const int *cancel, tl_error *err);
+TL_API int64_t tl_seq_length(const tl_session *s, int32_t seq);
+TL_API tl_status tl_seq_fork(tl_session *s, int32_t from, int32_t to, tl_error *err); // `to` becomes a copy; no data moves
+TL_API void tl_seq_cut(tl_session *s, int32_t seq, int64_t length); // forgets tokens from position `length` on
+TL_API int64_t tl_session_free_slots(const tl_session *s);
+
+// ---- sampling --------------------------------------------------------------------------------------
+// Names and meanings as in llama.cpp. The order is fixed: penalties, top_k, top_p, min_p, temperature.
+typedef struct tl_sampling {
+    float temperature;   // <= 0: greedy
+    int32_t top_k;       // 0: off
+    float top_p;         // 1: off
+    float min_p;         // 0: off
+    float repeat_penalty;    // 1: off
+    float presence_penalty;  // 0: off
+    float frequency_penalty; // 0: off
+    int32_t penalty_last_n;  // tokens looked back; -1: all
+    uint64_t seed;
+} tl_sampling;
+TL_API tl_sampling tl_sampling_default(void); // 0.8, 40, 0.95, 0.05, 1, 0, 0, 64; seed 0
+typedef struct tl_sampler tl_sampler;
+TL_API tl_status tl_sampler_new(const tl_sampling *options, tl_sampler **out, tl_error *err); // TL_E_USAGE: out of range
+TL_API void tl_sampler_accept(tl_sampler *s, int32_t id); // the penalties see it
+TL_API int32_t tl_sampler_pick(tl_sampler *s, const float *logits, int64_t n); // does not accept; NaN logits are never picked
+TL_API void tl_sampler_reset(tl_sampler *s);
+TL_API void tl_sampler_free(tl_sampler *s);
+
+// ---- programs ----------------------------------------------------------------------------------------
+typedef struct tl_program_options {
+    const char *file;            // shown in messages and the base of imports
+    const char *text;            // NULL: read `file`
+    size_t text_n;
+    tl_engine *engine;
+    tl_model *model;             // may be NULL; else `model`, `tokenizer` are predefined
+    const char *prompt;          // may be NULL; else `tokens` is predefined
+    const char *const *args;     // what `args` and arg("name") read: words and name=value
+    size_t n_args;
+    void (*print)(void *ctx, const char *text, size_t n); // what the program prints
+    void *ctx;
+    volatile const int *cancel;  // may be NULL; polled between statements
+    bool color;                  // in messages
+    bool check_only;             // all diagnostics, nothing runs
+    const char *dump;            // NULL, "ast", "ir", "plan": written through print
+} tl_program_options;
+TL_API tl_status tl_program_run(const tl_program_options *options, tl_error *err);
+
+TL_API const char *tl_version(void);
+#endif

@@ -1,0 +1,53 @@
+// plan.h - from a finished IR graph to a list of kernel calls over one workspace, and its replay.
+//
+// A plan is made once for a graph (rewritten, fused, verified) and run for any number of rows up to max_rows: row
+// counts are symbolic in the graph and known at each run. Running allocates nothing (debug builds: mem_forbid).
+// Every thread of the pool walks the same stages; inside a stage work is taken by an atomic cursor; a barrier stands
+// only between stages that depend on each other. No bit of a result depends on the thread count, on how many rows are
+// in the step, or on which.
+#ifndef TL_PLAN_H
+#define TL_PLAN_H
+#include "base/pool.h"
+#include "cpu/kernels.h"
+#include "ir/ir.h"
+
+typedef struct plan_backend {
+    const cpu_kernels *k;
+    pool *threads;
+    // Called when weight bytes in the file's mapping are no longer needed (they were repacked). May be NULL.
+    void (*drop)(void *ctx, const void *data, size_t bytes);
+    void (*progress)(void *ctx, double done, double total); // bytes of weights prepared by plan_new; may be NULL
+    void *ctx;
+} plan_backend;
+
+typedef struct plan_limits {
+    int64_t max_rows, max_outs; // most rows of SYM_ROWS and SYM_OUT nodes
+    int64_t max_slots;          // most entries of one attn_seq
+} plan_limits;
+
+typedef struct plan plan;
+// The graph and its weights and states must outlive the plan. Prepares weights that no plan prepared before
+// (ir_weight.prepared), in parallel. TL_E_MEMORY, TL_E_UNSUPPORTED (naming node and type).
+tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err);
+void plan_free(plan *p);
+void plan_weight_free(ir_weight *w); // frees what plan_new prepared
+
+typedef struct plan_step {
+    int64_t rows, outs;
+    const int32_t *in[INPUT_COUNT]; // tok, pos, seq, slot: [rows]; out: [outs], row numbers
+    const attn_seq *seqs;           // in[INPUT_SEQ][p] indexes these
+    int64_t n_seqs;
+} plan_step;
+tl_status plan_run(plan *p, const plan_step *step, tl_error *err);
+// Output i of the graph after a run (float32, or int32 where the node's type says so), row-major, valid until the next.
+const void *plan_output(const plan *p, int i);
+// A node with `keep` set, after a run; NULL if the graph has no such node. rows of it: as its symbol says.
+const void *plan_value(const plan *p, const ir_node *n);
+size_t plan_workspace_bytes(const plan *p);
+// Stages, kernels, shapes and weights as text: the same for graphs that compute the same. Pointers, file positions and
+// names given by the program do not appear.
+void plan_print(const plan *p, sbuf *out);
+// Time spent outside kernels in the last run, and in all of it, in ns (thread 0), when measuring was on.
+void plan_measure(plan *p, bool on);
+void plan_timing(const plan *p, double *outside_ns, double *total_ns);
+#endif
