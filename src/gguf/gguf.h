@@ -35,6 +35,11 @@ tl_status gguf_open(const char *path, gguf **out, tl_error *err);
 // The same over a caller's buffer (tests, fuzzers); `data` must outlive the result.
 tl_status gguf_open_memory(const void *data, size_t size, gguf **out, tl_error *err);
 void gguf_close(gguf *g); // NULL is fine
+// TL_E_IO when a file got shorter since it was opened or a page of it could not be read (its values then read as
+// zeros). Cheap: one fstat a file; to be called between steps.
+tl_status gguf_check(const gguf *g, tl_error *err);
+// Before the first gguf_open: leaves the program's SIGBUS handling alone. A file cut while mapped then ends the process.
+void gguf_guard_disable(void);
 
 const char *gguf_path(const gguf *g);
 uint32_t gguf_version(const gguf *g);

@@ -7,16 +7,25 @@
 // Decodes n values (a whole number of blocks) of type t to float32.
 void quant_decode(tl_dtype t, const void *src, float *dst, int64_t n);
 // Encodes n float32 values; for tests, tools and caches. Round-to-nearest reference quality
-// (K-quants: the search for scale and min that minimises squared error).
+// (K-quants: the search for scale and min that minimises squared error). A block with a NaN or infinite value
+// decodes to NaN throughout; values beyond a float16 scale's range saturate. Every quantized type, F32, F16, BF16, F64.
 void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n);
 bool quant_can_encode(tl_dtype t);
+
+// ---- parts of blocks, for kernels and repackers (docs/formats.md draws them) -------------------
+// Byte offsets of a quantized block's float16 scale and min; equal when the format has no min.
+void quant_scale_places(tl_dtype t, size_t *scale, size_t *min);
+// Q4_K and Q5_K: 6-bit scale and min of sub-block i (0..7) from the 12 packed bytes.
+void quant_k4_scale_min(const uint8_t packed[12], int i, uint8_t *scale, uint8_t *min);
+// Q3_K: the sixteen scales (-32..31) from the 12 packed bytes.
+void quant_q3_k_scales(const uint8_t packed[12], int8_t scales[16]);
 
 // First non-finite value of a tensor of `rows` rows of `cols` values.
 typedef struct quant_bad {
     int64_t count;       // non-finite values (whole tensor)
     int64_t row, block;  // of the first: row, block within the row
     size_t byte_offset;  // of that block, from the tensor's start
-    bool in_scale;       // the block's scale or min causes it (quantized types)
+    bool in_scale;       // the block's scale or min causes it (always so for quantized types)
 } quant_bad;
 // Looks at block scales only where that suffices, so that it runs near memory speed. Returns count > 0.
 // [row0, row1) lets callers split the work; merge by taking the smallest row.
