@@ -60,10 +60,10 @@ static void on_sigbus(int sig, siginfo_t *info, void *context) {
     }
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(sig, info, context);
-    } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
-        sigaction(sig, &previous, NULL); // the fault repeats and takes its default course
-        if (info->si_code <= 0 && previous.sa_handler == SIG_DFL) raise(sig);
-    } else {
+    } else if (previous.sa_handler == SIG_DFL || (previous.sa_handler == SIG_IGN && info->si_code > 0)) {
+        sigaction(sig, &previous, NULL); // a fault repeats and takes its default course
+        if (info->si_code <= 0) raise(sig);
+    } else if (previous.sa_handler != SIG_IGN) {
         previous.sa_handler(sig);
     }
     errno = saved;

@@ -57,6 +57,12 @@ static size_t sort_names(gguf_name *index, size_t n) {
     return 0;
 }
 
+const char *gguf_shown_path(const gguf *g, const void *data) {
+    for (size_t i = 1; i < g->n_files; i++)
+        if ((uintptr_t)data - (uintptr_t)g->files[i].base < g->files[i].size) return g->files[i].shown;
+    return g->files[0].shown;
+}
+
 static tl_status new_index(const gguf *g, size_t n, gguf_name **index, tl_error *err) {
     mem_free(*index);
     *index = mem_calloc(n, sizeof **index);
@@ -82,7 +88,7 @@ tl_status gguf_index_tensors(gguf *g, tl_error *err) {
     char shown[GGUF_NAME_SHOWN];
     const gguf_tensor *t = &g->tensors.p[g->tensor_index[twice].at];
     return err_at(err, TL_E_FORMAT, (int64_t)t->offset, "%s: tensor '%s' is there twice (second: data at byte %llu)",
-                  g->files[0].shown, str_escape(shown, sizeof shown, t->name), (unsigned long long)t->offset);
+                  gguf_shown_path(g, t->data), str_escape(shown, sizeof shown, t->name), (unsigned long long)t->offset);
 }
 
 // ---- overlaps --------------------------------------------------------------------------------------
@@ -94,8 +100,8 @@ static int by_data(const void *a, const void *b) {
 
 static tl_status overlap_error(const gguf *g, const gguf_tensor *a, const gguf_tensor *b, tl_error *err) {
     char one[GGUF_NAME_SHOWN], two[GGUF_NAME_SHOWN];
-    return err_at(err, TL_E_FORMAT, (int64_t)b->offset, "%s: the data of tensor '%s' (byte %llu) overlaps that of '%s' (%zu bytes at byte %llu)",
-                  g->files[0].shown, str_escape(two, sizeof two, b->name), (unsigned long long)b->offset,
+    return err_at(err, TL_E_FORMAT, (int64_t)b->offset,
+                  "%s: the data of tensor '%s' (byte %llu) overlaps that of '%s' (%zu bytes at byte %llu)", gguf_shown_path(g, b->data), str_escape(two, sizeof two, b->name), (unsigned long long)b->offset,
                   str_escape(one, sizeof one, a->name), a->bytes, (unsigned long long)a->offset);
 }
 

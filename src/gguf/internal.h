@@ -28,7 +28,6 @@ typedef struct gguf_source {
     size_t size;
     int fd;
     int guard;                   // guard slot, or -1
-    uint64_t dev, ino;
 } gguf_source;
 
 typedef VEC(gguf_kv) gguf_kv_vec;
@@ -66,7 +65,18 @@ bool guard_lost(int slot, uint64_t *offset);          // a page of the mapping w
 // parse.c: header, metadata and tensor table of g->files[0] into the empty g; sets kv_index, not tensor_index.
 tl_status gguf_parse(gguf *g, tl_error *err);
 
+// reader.c
+// Opens one file and parses it; tensors are not indexed yet. The caller closes *out.
+tl_status gguf_open_part(const char *path, gguf **out, tl_error *err);
+
+// split.c
+// The path of the first file of the split model that `path` names any file of: a new string; NULL: out of memory.
+char *gguf_first_shard(const char *path);
+// Adds the tensors of the other files when g, parsed, is the first of several; fails when files are missing or lie.
+tl_status gguf_join_shards(gguf *g, tl_error *err);
+
 // index.c
+const char *gguf_shown_path(const gguf *g, const void *data); // of the file whose mapping holds data
 tl_status gguf_index_kv(gguf *g, tl_error *err);      // sorts the index; TL_E_FORMAT on a duplicate
 tl_status gguf_index_tensors(gguf *g, tl_error *err); // the same, over all shards
 const gguf_name *gguf_index_find(const gguf_name *index, size_t n, str name);

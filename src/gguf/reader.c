@@ -4,10 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static gguf *new_gguf(size_t files) {
+static gguf *new_gguf(void) {
     gguf *g = mem_calloc(1, sizeof *g);
     if (!g) return NULL;
-    g->files = mem_calloc(files, sizeof *g->files);
+    g->files = mem_calloc(1, sizeof *g->files);
     if (!g->files || pthread_mutex_init(&g->lock, NULL) != 0) {
         mem_free(g->files);
         mem_free(g);
@@ -29,32 +29,48 @@ void gguf_close(gguf *g) {
     mem_free(g);
 }
 
-static tl_status finish(gguf *g, tl_status status, gguf **out, tl_error *err) {
-    if (status == TL_OK) status = gguf_parse(g, err);
-    if (status == TL_OK) status = gguf_index_tensors(g, err);
-    if (status == TL_OK) status = gguf_check_overlaps(g, err);
-    if (status == TL_OK) status = gguf_check(g, err); // cut while it was parsed: what was read may be zeros
+// Takes over g: *out is g when all is well, else NULL and g is closed.
+static tl_status hand_out(gguf *g, tl_status status, gguf **out) {
     if (status == TL_OK) *out = g;
     else gguf_close(g);
     return status;
 }
 
-tl_status gguf_open(const char *path, gguf **out, tl_error *err) {
+static tl_status complete(gguf *g, tl_error *err) {
+    TL_TRY(gguf_join_shards(g, err));
+    TL_TRY(gguf_index_tensors(g, err));
+    TL_TRY(gguf_check_overlaps(g, err));
+    return gguf_check(g, err); // cut while it was parsed: what was read may be zeros
+}
+
+tl_status gguf_open_part(const char *path, gguf **out, tl_error *err) {
     *out = NULL;
-    gguf *g = new_gguf(1);
+    gguf *g = new_gguf();
     if (!g) return err_set(err, TL_E_MEMORY, "out of memory");
     tl_status status = source_open(path, &g->files[0], err);
-    if (status == TL_OK) g->n_files = 1;
-    return finish(g, status, out, err);
+    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, err);
+    return hand_out(g, status, out);
+}
+
+tl_status gguf_open(const char *path, gguf **out, tl_error *err) {
+    gguf *g = NULL;
+    *out = NULL;
+    char *first = gguf_first_shard(path);
+    if (!first) return err_set(err, TL_E_MEMORY, "out of memory");
+    tl_status status = gguf_open_part(first, &g, err);
+    mem_free(first);
+    if (status == TL_OK) status = complete(g, err);
+    return hand_out(g, status, out);
 }
 
 tl_status gguf_open_memory(const void *data, size_t size, gguf **out, tl_error *err) {
     *out = NULL;
-    gguf *g = new_gguf(1);
+    gguf *g = new_gguf();
     if (!g) return err_set(err, TL_E_MEMORY, "out of memory");
     tl_status status = source_memory(data, size, &g->files[0], err);
-    if (status == TL_OK) g->n_files = 1;
-    return finish(g, status, out, err);
+    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, err);
+    if (status == TL_OK) status = complete(g, err);
+    return hand_out(g, status, out);
 }
 
 tl_status gguf_check(const gguf *g, tl_error *err) {

@@ -25,8 +25,6 @@ static tl_status source_stat(gguf_source *s, tl_error *err) {
     if ((uint64_t)st.st_size > SIZE_MAX / 2)
         return err_set(err, TL_E_UNSUPPORTED, "%s: %lld bytes are too many to map here", s->shown, (long long)st.st_size);
     s->size = (size_t)st.st_size;
-    s->dev = (uint64_t)st.st_dev;
-    s->ino = (uint64_t)st.st_ino;
     return TL_OK;
 }
 
