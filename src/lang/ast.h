@@ -19,6 +19,8 @@ typedef struct span { // [begin, end) bytes of source `src`; line and column are
 
 // ---- expressions ---------------------------------------------------------------------------------
 typedef enum {
+    // EX_STRING has kids when it holds {expressions} or doubled braces: the pieces in order, plain text as EX_STRING
+    // without kids (its braces undoubled) and the expressions themselves.
     EX_INT, EX_FLOAT, EX_STRING, EX_BOOL, EX_NAME,
     EX_LIST,     // [a, b, ...]               kids
     EX_TUPLE,    // (a, b, ...) two or more   kids
@@ -55,6 +57,7 @@ struct ast_expr {
     ast_index *index;
     int n_index;
     bool parens;    // was written inside ( )
+    int height;     // of this tree (a leaf is 1); the parser keeps it below a limit, so that walks may recurse
     ast_expr *next;
 };
 
@@ -157,6 +160,7 @@ typedef struct diag {
     struct diag *next;
 } diag;
 typedef struct diag_list { arena *a; diag *first, *last; int errors, warnings, limit; } diag_list;
+// NULL once `limit` errors are listed (they are still counted); diag_note and diag_fix accept NULL.
 diag *diag_add(diag_list *l, dg_level level, span at, const char *fmt, ...) TL_PRINTF(4, 5);
 void diag_note(diag_list *l, diag *d, span at, const char *fmt, ...) TL_PRINTF(4, 5); // at.src may be NULL: no place
 void diag_fix(diag_list *l, diag *d, const char *fmt, ...) TL_PRINTF(3, 4);
@@ -172,4 +176,6 @@ tl_status tl_parse(arena *a, const source *src, diag_list *dl, ast_program **out
 // The program's canonical text (idempotent; comments kept). TL_E_PROGRAM when the source does not parse.
 tl_status tl_format(arena *a, const source *src, diag_list *dl, sbuf *out);
 const char *op_text(ex_op op);
+// The tree as text, one node a line, indented; for tests and `tl check --dump ast`.
+void ast_dump(const ast_program *prog, sbuf *out);
 #endif
