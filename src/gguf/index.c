@@ -22,6 +22,8 @@ bool gguf_name_ok(str name, const char **why) {
         if (!len) *why = "is not valid UTF-8";
         else if (p[i] < 0x20 || p[i] == 0x7f || (p[i] == 0xc2 && p[i + 1] < 0xa0)) *why = "contains a control character";
     }
+    for (size_t i = 0; i + 3 <= name.n && !*why; i++) // nobody makes a path of it, but nobody should be tempted either
+        if (memcmp(name.p + i, "../", 3) == 0) *why = "contains \"../\"";
     return !*why;
 }
 

@@ -46,9 +46,13 @@ typedef struct split_info {
 
 static tl_status read_split(const gguf *g, split_info *out, tl_error *err) {
     *out = (split_info){.count = 1, .tensors = -1};
-    if (!gguf_find(g, STR("split.count"))) return TL_OK;
+    const gguf_value *count = gguf_find(g, STR("split.count"));
+    if (!count) return TL_OK;
     TL_TRY(gguf_get_int(g, "split.count", &out->count, err));
     if (out->count <= 1) return TL_OK;
+    if (!gguf_find(g, STR("split.no")))
+        return err_at(err, TL_E_FORMAT, (int64_t)count->offset, "%s: there is split.count but no split.no (byte %llu)",
+                      g->files[0].shown, (unsigned long long)count->offset);
     TL_TRY(gguf_get_int(g, "split.no", &out->no, err));
     if (gguf_find(g, STR("split.tensors.count"))) TL_TRY(gguf_get_int(g, "split.tensors.count", &out->tensors, err));
     if (out->count > GGUF_MAX_SHARDS)
