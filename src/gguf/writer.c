@@ -151,24 +151,38 @@ tl_status gguf_image(gguf_writer *w, sbuf *out, tl_error *err) {
     return put_data(w, to_buffer, out) == TL_OK ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the file's data");
 }
 
-tl_status gguf_save(gguf_writer *w, const char *path, tl_error *err) {
+// Writes and closes f.
+static bool write_all(gguf_writer *w, const sbuf *head, FILE *f, int *why) {
+    bool written = to_file(f, head->p, head->n) == TL_OK && put_data(w, to_file, f) == TL_OK;
+    *why = errno;
+    if (fclose(f) == 0 || !written) return written;
+    *why = errno;
+    return false;
+}
+
+// A finished file appears under its name at once; what was there before stays until then.
+static tl_status save_as(gguf_writer *w, const sbuf *head, const char *path, const char *part, tl_error *err) {
     char shown[GGUF_PATH_SHOWN];
-    sbuf head = {0};
+    int why;
     str_escape(shown, sizeof shown, str_of(path));
-    tl_status status = put_head(w, &head, err);
-    FILE *f = status == TL_OK ? fopen(path, "wb") : NULL;
-    if (f) {
-        bool written = to_file(f, head.p, head.n) == TL_OK && put_data(w, to_file, f) == TL_OK;
-        int why = errno;
-        if (fclose(f) != 0 && written) written = false, why = errno;
-        if (!written) {
-            unlink(path);
-            status = err_set(err, TL_E_IO, "%s: cannot be written: %s", shown, strerror(why));
-        }
-    } else if (status == TL_OK) {
-        status = err_set(err, TL_E_IO, "%s: cannot be created: %s", shown, strerror(errno));
+    FILE *f = fopen(part, "wb");
+    if (!f) return err_set(err, TL_E_IO, "%s: cannot be created: %s", shown, strerror(errno));
+    if (write_all(w, head, f, &why)) {
+        if (rename(part, path) == 0) return TL_OK;
+        why = errno;
     }
+    unlink(part);
+    return err_set(err, TL_E_IO, "%s: cannot be written: %s", shown, strerror(why));
+}
+
+tl_status gguf_save(gguf_writer *w, const char *path, tl_error *err) {
+    sbuf head = {0}, part = {0};
+    tl_status status = put_head(w, &head, err);
+    sbuf_printf(&part, "%s.part", path);
+    if (status == TL_OK && part.failed) status = err_set(err, TL_E_MEMORY, "out of memory");
+    if (status == TL_OK) status = save_as(w, &head, path, part.p, err);
     sbuf_free(&head);
+    sbuf_free(&part);
     return status;
 }
 

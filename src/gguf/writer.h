@@ -27,7 +27,8 @@ void gguf_put_strs(gguf_writer *w, const char *key, const str *v, uint64_t count
 // ne in GGUF order (ne[0] contiguous), `rank` of them; data of dtype_bytes(type, product) bytes is not copied.
 void gguf_put_tensor(gguf_writer *w, const char *name, tl_dtype type, int rank, const int64_t *ne, const void *data);
 
-// The whole file in memory (out: zero-initialised, freed with sbuf_free) or on disk. A failed save removes its file.
+// The whole file in memory (out: zero-initialised, freed with sbuf_free) or on disk, where it is written as path.part
+// and renamed when it is complete.
 tl_status gguf_image(gguf_writer *w, sbuf *out, tl_error *err);
 tl_status gguf_save(gguf_writer *w, const char *path, tl_error *err);
 void gguf_writer_free(gguf_writer *w);
