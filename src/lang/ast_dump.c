@@ -62,12 +62,15 @@ static void put_indices(sbuf *out, const ast_index *x) {
     }
 }
 
+// The shortest digits that read back as the same number, always with a mark of a float.
 static void put_float(sbuf *out, double f) {
-    size_t from = out->n;
-    sbuf_printf(out, "%.17g", f);
-    for (size_t i = from; i < out->n; i++)
-        if (out->p[i] == '.' || out->p[i] == 'e' || out->p[i] == 'n') return;
-    sbuf_puts(out, ".0");
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, f);
+        if (strtod(text, NULL) == f) break;
+    }
+    sbuf_puts(out, text);
+    if (strpbrk(text, ".en") == NULL) sbuf_puts(out, ".0");
 }
 
 static void put_node(sbuf *out, const char *word, const ast_expr *e) {

@@ -109,6 +109,26 @@ str ps_expect_name(parser *p, const char *what) {
     return (str){0};
 }
 
+// Where a '}' at the beginning of a line closes a '{' whose line is indented differently, a brace before it is missing.
+static void note_indentation(parser *p, diag *d, const token *open) {
+    uint32_t column[2];
+    for (const token *t = open + 1; d != NULL && t->kind != TK_END; t++) {
+        if (t->kind != TK_RBRACE || !t->nl || t->match == LEX_NONE) continue;
+        const token *both[2] = {t, &p->toks[t->match]};
+        for (int i = 0; i < 2; i++) {
+            const token *first = both[i];
+            while (!first->nl && first > p->toks) first--;
+            uint32_t start = first->begin;
+            while (start > 0 && p->src->text.p[start - 1] != '\n' && p->src->text.p[start - 1] != '\r') start--;
+            column[i] = first->begin - start;
+        }
+        if (column[0] == column[1]) continue;
+        ps_note(p, d, ps_span_of(p, both[1]), "the '}' that seems to be missing belongs to this '{'");
+        ps_note(p, d, ps_span_of(p, t), "which is closed by this '}', with another indentation");
+        return;
+    }
+}
+
 bool ps_expect_close(parser *p, token *open, const char *inside) {
     tk_kind close = (tk_kind)(open->kind + 1);
     if (ps_accept(p, close)) return true;
@@ -117,10 +137,15 @@ bool ps_expect_close(parser *p, token *open, const char *inside) {
         diag *d = ps_fail(p, ps_span_of(p, open), "'%s' is never closed", token_kind_text(open->kind));
         if (p->stopped != NULL && p->stopped->kind != TK_END)
             ps_note(p, d, end, "%s should have ended before this", inside);
+        if (close == TK_RBRACE) note_indentation(p, d, open);
         ps_fix(p, d, "add '%s'", token_kind_text(close));
     } else {
         diag *d = ps_fail(p, ps_found_at(p), "expected ',' or '%s' in %s, found %s", token_kind_text(close), inside, ps_found(p));
         ps_note(p, d, ps_span_of(p, open), "'%s' opened here", token_kind_text(open->kind));
+        tk_kind k = (tk_kind)p->stopped->kind;
+        if (k == TK_STRING || k == TK_NAME || k == TK_INT || k == TK_FLOAT || k == TK_LBRACK) ps_fix(p, d, "put ',' between the two parts");
+        else if (k == TK_ASSIGN && close != TK_RPAREN) ps_fix(p, d, "== compares");
+        else if (k == TK_RPAREN || k == TK_RBRACK || k == TK_RBRACE) ps_fix(p, d, "the brackets do not pair; close '%s' first", token_kind_text(open->kind));
     }
     return false;
 }

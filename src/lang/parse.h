@@ -75,6 +75,7 @@ bool parse_declaration(parser *p, ast_stmt ***tail, bool top); // false: the cur
 void parse_stmt(parser *p, ast_stmt ***tail, bool top);
 ast_stmt *parse_list(parser *p, bool top); // up to "}" or the end
 ast_stmt *parse_block(parser *p, const char *after);
+void parse_warn_last(parser *p, const ast_stmt *body); // where the last statement's value is not used either
 ast_stmt *stmt_new(parser *p, st_kind kind, uint32_t begin, ast_stmt ***tail);
 void stmt_done(parser *p, ast_stmt *s);                    // sets the span's end
 void stmt_end(parser *p, ast_stmt *s, const char *after);  // stmt_done; then NL, ";", or "}" ahead

@@ -223,6 +223,7 @@ static void parse_named_block(parser *p, st_kind kind, ast_stmt ***tail) {
         take_name(p, s, kind == ST_TEST ? "the test's name" : "the benchmark's name");
     }
     s->body = parse_block(p, word);
+    parse_warn_last(p, s->body);
     stmt_done(p, s);
 }
 

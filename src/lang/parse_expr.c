@@ -89,6 +89,7 @@ static ast_index *parse_index(parser *p) {
     if (composite_ahead(p)) {
         parse_composite(p, x);
     } else {
+        if (ps_at(p, TK_PATH)) check_no_step(p);
         if (!ps_at(p, TK_COLON)) x->expr = parse_expr(p);
         if (ps_at(p, TK_COLON)) {
             p->t->role = TR_TIGHT;
@@ -202,8 +203,11 @@ static ast_expr *parse_field(parser *p, ast_expr *base, ex_kind kind) {
     if (name && !ps_line_ends(p)) {
         e->name = ps_token_str(p, ps_take(p));
     } else {
-        ps_fail(p, ps_found_at(p), "expected a %s after '%s', found %s", kind == EX_FIELD ? "field name" : "name",
-                kind == EX_FIELD ? "." : "::", ps_found(p));
+        bool ended = ps_line_ends(p);
+        diag *d = ps_fail(p, ps_found_at(p), "expected a %s after '%s', found %s", kind == EX_FIELD ? "field name" : "name",
+                          kind == EX_FIELD ? "." : "::", ps_found(p));
+        if (ended && kind == EX_FIELD) ps_fix(p, d, "statements end with the line; no '.' is needed");
+        if (kind == EX_PATH && p->brackets > 0) ps_fix(p, d, "a slice is begin:end; it has no step");
     }
     return expr_done(p, e);
 }
@@ -228,7 +232,7 @@ ast_expr *parse_postfix(parser *p) {
             tk_kind next = (tk_kind)t[1].kind;
             if (p->brackets > 0 && (next == TK_COMMA || next == TK_RBRACK || next == TK_RPAREN)) break; // the axis mark
             e = parse_field(p, e, EX_FIELD);
-        } else if (t->kind == TK_PATH) {
+        } else if (t->kind == TK_PATH && (e->kind == EX_NAME || e->kind == EX_PATH)) {
             e = parse_field(p, e, EX_PATH);
         } else if (t->kind == TK_AS) {
             e = parse_cast(p, e);

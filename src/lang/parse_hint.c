@@ -97,6 +97,16 @@ bool hint_statement(parser *p, bool top) {
 // The text at the stopped token and behind it, for slips of operators.
 static bool stopped_is(const parser *p, tk_kind a, tk_kind b) { return p->stopped->kind == a && p->stopped[1].kind == b && p->stopped[1].begin == p->stopped->end; }
 
+// "a[p] sum= e" and "let a = 1 b = 2": a product whose last factor is a name, then an assignment.
+static void hint_word_assign(parser *p, diag *d, const ast_expr *e) {
+    if (e == NULL || e->kind != EX_BINARY || e->op != OP_JUXT || e->kids->next->kind != EX_NAME) return;
+    str word = e->kids->next->name;
+    if (p->stopped->space) ps_fix(p, d, "begin a new line, or put ';' between the statements");
+    else if (str_is(word, "sum")) ps_fix(p, d, "+= sums");
+    else if (str_is(word, "mean")) ps_fix(p, d, "avg= takes the mean");
+    else ps_fix(p, d, "the folds are += max= min= avg= or=");
+}
+
 void hint_end(parser *p, diag *d, const ast_expr *e) {
     if (d == NULL || d->fix != NULL) return;
     const ast_expr *left = leftmost(e);
@@ -109,6 +119,7 @@ void hint_end(parser *p, diag *d, const ast_expr *e) {
         else if (k == TK_RPAREN || k == TK_RBRACK) ps_fix(p, d, "this bracket closes nothing; remove it or look for the opening one");
         else if (k == TK_LET || k == TK_RETURN || k == TK_IF || k == TK_FOR || k == TK_WHILE) ps_fix(p, d, "begin a new line, or put ';' between the statements");
         else if (k == TK_SLASH || k == TK_PERCENT || k == TK_CARET) ps_fix(p, d, "write x := x %s y", token_kind_text(k));
+        else if (k == TK_ASSIGN || k == TK_SET) hint_word_assign(p, d, e);
         if (d->fix != NULL) return;
     }
     bool words = e != NULL && e->kind == EX_BINARY && left != NULL && left->kind == EX_NAME;

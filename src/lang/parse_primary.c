@@ -56,18 +56,16 @@ str parse_string(parser *p, const token *t) {
 // The expression between braces at bytes [begin, end) of the source; NULL if it does not read as one.
 static ast_expr *parse_hole(parser *p, uint32_t begin, uint32_t end) {
     diag_list none = {.a = p->a, .limit = 1};
-    size_t first = p->sub->toks.n;
     if (p->depth > PARSE_MAX_DEPTH / 2) return NULL;
     if (!lex_range(p->src, begin, end, &none, p->sub)) p->a->on_fail(p->a->fail_ctx, 0);
-    size_t n = p->sub->toks.n - first;
-    token *toks = arena_dup(p->a, p->sub->toks.p + first, n * sizeof *toks);
-    for (size_t i = 0; i < n; i++)
-        if (toks[i].match != LEX_NONE) toks[i].match -= (uint32_t)first;
-    p->sub->toks.n = first;
+    size_t n = p->sub->toks.n;
+    token *toks = arena_dup(p->a, p->sub->toks.p, n * sizeof *toks);
+    bool comment = p->sub->comments.n > 0;
+    p->sub->toks.n = p->sub->comments.n = 0;
     parser q = {.a = p->a, .src = p->src, .dl = &none, .toks = toks, .n = n, .t = toks, .brackets = 1, .depth = p->depth,
                 .quiet = true, .sub = p->sub};
     ast_expr *e = parse_expr(&q);
-    return q.panic || none.errors > 0 || !ps_at(&q, TK_END) ? NULL : e;
+    return comment || q.panic || none.errors > 0 || !ps_at(&q, TK_END) ? NULL : e;
 }
 
 // Length of "{expression}" at text.p[i], 0 if that brace is plain text. A hole starts with a letter, has no quotes,
@@ -266,7 +264,14 @@ static ast_expr *no_operand(parser *p) {
     } else {
         d = ps_fail(p, ps_found_at(p), "expected an expression, found %s", ps_found(p));
     }
-    if (d != NULL && token_is_keyword(t->kind) && !t->nl)
+    if (d == NULL || (t->nl && p->brackets == 0)) return e;
+    if (t->kind == TK_ASSIGN && before != NULL && before->end == t->begin && (before->kind == TK_SLASH || before->kind == TK_PERCENT || before->kind == TK_CARET))
+        ps_fix(p, d, "there is no '%s='; write x := x %s y", token_kind_text((tk_kind)before->kind), token_kind_text((tk_kind)before->kind));
+    else if (t->kind == TK_IF || t->kind == TK_FOR || t->kind == TK_WHILE)
+        ps_fix(p, d, "%s is a statement and has no value; assign inside its block", token_kind_text((tk_kind)t->kind));
+    else if (t->kind == TK_FN)
+        ps_fix(p, d, "functions have names and are declared at the top level");
+    else if (token_is_keyword((tk_kind)t->kind))
         ps_fix(p, d, "'%s' is a reserved word; choose another name", token_kind_text((tk_kind)t->kind));
     return e;
 }

@@ -137,6 +137,15 @@ static bool parse_headed(parser *p, ast_stmt ***tail) {
     return true;
 }
 
+// let heads name axes; "l (g r)" is a comma forgotten, not a product.
+static void check_axes(parser *p, const ast_head *h) {
+    for (const ast_index *x = h->index; x != NULL && !p->panic; x = x->next) {
+        if (x->kind != IX_EXPR || x->expr->kind != EX_BINARY || x->expr->op != OP_JUXT) continue;
+        diag *d = ps_fail(p, x->at, "expected an axis's name here, found a product");
+        ps_fix(p, d, "put ',' between the axes");
+    }
+}
+
 static void parse_let(parser *p, ast_stmt ***tail) {
     ast_stmt *s = stmt_new(p, ST_LET, ps_take(p)->begin, tail);
     if (ps_at(p, TK_LPAREN) || ps_at(p, TK_LBRACK)) {
@@ -150,12 +159,15 @@ static void parse_let(parser *p, ast_stmt ***tail) {
         ps_fix(p, d, "write fn %.*s(...) { ... } for a function, or [ ] for axes", (int)s->head.name.n, s->head.name.p);
         return;
     }
+    check_axes(p, &s->head);
     if (ps_accept(p, TK_COLON)) s->type = parse_type(p);
     int n;
     parse_assign_at(p, p->t, &n);
     if (!ps_at(p, TK_ASSIGN) || ps_line_ends(p)) {
         diag *d = ps_fail(p, ps_found_at(p), "expected '=' after let %.*s, found %s", (int)s->head.name.n, s->head.name.p, ps_found(p));
         if (n > 0) ps_fix(p, d, "let introduces a name with =; %.*s works on one that exists, without let", (int)(p->stopped[n - 1].end - p->stopped->begin), p->src->text.p + p->stopped->begin);
+        else if (str_is(s->head.name, "mut") || str_is(s->head.name, "var")) ps_fix(p, d, "leave %.*s away: every name can be assigned again", (int)s->head.name.n, s->head.name.p);
+        else if (p->stopped->kind == TK_LBRACK && !p->stopped->nl) ps_fix(p, d, "leave no space before '['");
         else if (p->stopped->kind == TK_NAME && !p->stopped->nl) ps_fix(p, d, "a name is one word; a type follows a colon: let x: int = 1");
         else ps_fix(p, d, "every let has a value: let x = 0");
         return;
@@ -254,6 +266,7 @@ static void parse_for(parser *p, ast_stmt ***tail) {
     ps_accept(p, TK_IN);
     s->expr = parse_condition(p);
     s->body = parse_block(p, "what the loop goes over");
+    parse_warn_last(p, s->body);
     stmt_done(p, s);
 }
 
@@ -261,6 +274,7 @@ static void parse_while(parser *p, ast_stmt ***tail) {
     ast_stmt *s = stmt_new(p, ST_WHILE, ps_take(p)->begin, tail);
     s->expr = parse_condition(p);
     s->body = parse_block(p, "the condition");
+    parse_warn_last(p, s->body);
     stmt_done(p, s);
 }
 
@@ -298,6 +312,7 @@ static bool parse_word_stmt(parser *p, ast_stmt ***tail) {
     if (ps_at_word(p, "loop") && next->kind == TK_LBRACE && !next->nl) {
         ast_stmt *s = stmt_new(p, ST_LOOP, ps_take(p)->begin, tail);
         s->body = parse_block(p, "loop");
+        parse_warn_last(p, s->body);
         stmt_done(p, s);
         return true;
     }
@@ -336,7 +351,7 @@ void parse_stmt(parser *p, ast_stmt ***tail, bool top) {
 // a list is spared: it may be a function's value.
 static void warn_unused(parser *p, const ast_stmt *s) {
     const ast_expr *e = s->expr;
-    if (s->kind != ST_EXPR || e == NULL || e->kind == EX_CALL || p->panic) return;
+    if (s->kind != ST_EXPR || e == NULL || e->kind == EX_CALL) return;
     diag *d = diag_add(p->dl, DG_WARNING, e->at, "the value of this line is not used");
     const ast_expr *left = e->kids;
     if (e->kind == EX_UNARY && e->op == OP_NEG) diag_fix(p->dl, d, "if it goes on from the line before, put the '-' at that line's end");
@@ -348,14 +363,22 @@ static void warn_unused(parser *p, const ast_stmt *s) {
     else hint_end(p, d, e);
 }
 
+void parse_warn_last(parser *p, const ast_stmt *body) {
+    while (body != NULL && body->next != NULL) body = body->next;
+    if (body != NULL && !p->panic) warn_unused(p, body);
+}
+
 ast_stmt *parse_list(parser *p, bool top) {
     ast_stmt *first = NULL, **tail = &first;
     while (!ps_at(p, TK_END) && !(ps_at(p, TK_RBRACE) && !top)) {
         token *start = p->t;
         ast_stmt **before = tail;
         parse_stmt(p, &tail, top);
-        if (p->panic) parse_resync(p, start, !top);
-        else if (p->t == start) ps_take(p);
+        if (p->panic) {
+            parse_resync(p, start, !top);
+            continue;
+        }
+        if (p->t == start) ps_take(p);
         if (*before != NULL && !ps_at(p, TK_END) && !ps_at(p, TK_RBRACE)) warn_unused(p, *before);
     }
     return first;
