@@ -15,13 +15,15 @@ typedef struct cpu_matrix {
     int64_t n, k;
     const void *data;   // file bytes (layout 0) or prepared bytes
     size_t row_bytes;   // layout 0
+    bool wide;          // quantized types: linear() reads rows of ACT_Q16 in place of matrix_act()'s ACT_Q8
 } cpu_matrix;
 
 // Activations as kernels read them: float32 rows are converted once and shared by all matrices that
 // read them with the same kind. ACT_F32: as is. ACT_Q8: int8 in blocks of 32, each with a float32 scale
-// and the block's sum (for formats with a min); the exact byte layout belongs to act.h and is one per
-// kind for all ISAs, so that tests can compare.
-typedef enum { ACT_F32, ACT_BF16, ACT_Q8, ACT_KINDS } act_kind;
+// and the block's sum (for formats with a min). ACT_Q16: the same with about 16 bits a value, as two int8
+// planes, at twice the work; read by matrices with `wide` set. The exact byte layout belongs to act.h and
+// is one per kind for all ISAs, so that tests can compare.
+typedef enum { ACT_F32, ACT_BF16, ACT_Q8, ACT_Q16, ACT_KINDS } act_kind;
 
 // ---- attention -----------------------------------------------------------------------------------
 // The KV cache of one layer is two arrays over slots: K [slots, g, dk], V [slots, g, dv], stored in `kv_type`.

@@ -1,0 +1,110 @@
+// linear_ref.c - y = W x in plain C: the definition of linear()'s results for every matrix type and layout.
+//
+// Quantized weights, a row of W against a row x of activation blocks (act.h), for each 32 values, for each part that
+// has one scale (32 values, or 16 and 16), in this order and with these roundings, from y = 0:
+//   t = float(sum of code * q)                           integers, exact; code = the stored, unsigned value but for Q8_0
+//       (ACT_Q16: fma(254, float(sum of code * hi), float(sum of code * lo)))
+//   u = zero ? fma(d, t, -zero * dsum) : d * t           dsum = ds of the part; its first half is ds - ds1
+//   y = fma(scale, u, y), then y = fma(-min, dsum, y) where the format has a min
+// Plain weights: y = fma(W[n, k], x[k], y) for k upwards. All ISAs do the same operations, so their bits are the same.
+#include <math.h>
+
+#include "cpu/linear.h"
+
+typedef struct sums { // of one part
+    float t, d, dsum;
+} sums;
+
+static int dot16(const int8_t *w, const int8_t *a, int n) {
+    int s = 0;
+    for (int i = 0; i < n; i++) s += w[i] * a[i];
+    return s;
+}
+
+static int sum_of(const int8_t *a, int n) {
+    int s = 0;
+    for (int i = 0; i < n; i++) s += a[i];
+    return s;
+}
+
+// Part p of `parts` of block b of a row.
+static sums part_sums(const linear_sub *w, const void *row, int64_t b, bool wide, int zero, int parts, int p) {
+    int n = ACT_BLOCK / parts, at = p * n;
+    const act_q8 *a = (const act_q8 *)row + b;
+    const act_q16 *v = (const act_q16 *)row + b;
+    const int8_t *q = w->q + at;
+    float ds = wide ? v->ds : a->ds, ds1 = wide ? v->ds1 : a->ds1;
+    sums s = {.d = wide ? v->d : a->d, .dsum = parts == 1 ? ds : p ? ds1 : ds - ds1};
+    if (wide) {
+        int hi = dot16(q, v->hi + at, n) + zero * sum_of(v->hi + at, n), lo = dot16(q, v->lo + at, n) + zero * sum_of(v->lo + at, n);
+        s.t = fmaf(ACT_BASE, (float)hi, (float)lo);
+    } else {
+        s.t = (float)(dot16(q, a->q + at, n) + zero * sum_of(a->q + at, n));
+    }
+    return s;
+}
+
+static float add_sub(const linear_format *f, bool has_min, const linear_sub *w, const void *row, int64_t b, bool wide, float y) {
+    for (int p = 0; p < f->parts; p++) {
+        sums s = part_sums(w, row, b, wide, f->zero, f->parts, p);
+        float u = f->zero ? fmaf(s.d, s.t, (float)-f->zero * s.dsum) : s.d * s.t;
+        y = fmaf(w->scale[p], u, y);
+        if (has_min) y = fmaf(-w->min[p], s.dsum, y);
+    }
+    return y;
+}
+
+bool linear_has_min(tl_dtype type) {
+    return type == DT_Q4_1 || type == DT_Q5_1 || type == DT_Q2_K || type == DT_Q4_K || type == DT_Q5_K;
+}
+
+static void quantized(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n) {
+    const linear_format *f = linear_format_of(w->type);
+    bool has_min = linear_has_min(w->type);
+    uint8_t buffer[LINEAR_BLOCK_MAX];
+    linear_sub sub;
+    int subs = f->values / ACT_BLOCK;
+    for (int64_t r = 0; r < rows; r++) y[r * ldy + n] = 0;
+    for (int64_t b = 0; b < w->k / ACT_BLOCK; b++) {
+        const uint8_t *block = linear_block(w, n, b / subs, buffer);
+        linear_sub_decode(w->type, block, (int)(b % subs), &sub);
+        for (int64_t r = 0; r < rows; r++) {
+            float *out = y + r * ldy + n;
+            *out = add_sub(f, has_min, &sub, x + (size_t)r * stride, b, w->wide, *out);
+        }
+    }
+}
+
+static void plain(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n) {
+    float part[256]; // of row n, as float32
+    for (int64_t r = 0; r < rows; r++) y[r * ldy + n] = 0;
+    for (int64_t k0 = 0; k0 < w->k; k0 += 256) {
+        int64_t count = w->k - k0 < 256 ? w->k - k0 : 256;
+        linear_plain(w, n, k0, count, part);
+        for (int64_t r = 0; r < rows; r++) {
+            const float *a = (const float *)(const void *)(x + (size_t)r * stride) + k0;
+            float sum = y[r * ldy + n];
+            for (int64_t i = 0; i < count; i++) sum = fmaf(part[i], a[i], sum);
+            y[r * ldy + n] = sum;
+        }
+    }
+}
+
+act_kind linear_act(tl_dtype type) { return linear_format_of(type) ? ACT_Q8 : ACT_F32; }
+
+void linear_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    bool blocks = linear_format_of(w->type) != NULL;
+    size_t stride = act_bytes(!blocks ? ACT_F32 : w->wide ? ACT_Q16 : ACT_Q8, w->k);
+    for (int64_t n = n0; n < n1; n++) (blocks ? quantized : plain)(w, x, stride, rows, y, ldy, n);
+}
+
+void cpu_linear_ref(cpu_kernels *k) {
+    k->matrix_layout = linear_layout_file;
+    k->matrix_bytes = linear_bytes;
+    k->matrix_prepare = linear_prepare;
+    k->matrix_act = linear_act;
+    k->act_bytes = act_bytes;
+    k->act_quantize = act_quantize_ref;
+    k->linear = linear_ref;
+    k->matrix_row = linear_row;
+}

@@ -1,0 +1,107 @@
+// select.c - which kernels this machine gets. Every table starts as `ref` and is overridden by each instruction set it
+// stands on, weaker first. Tables are filled once, on first use, and never change after.
+#include <pthread.h>
+
+#include "cpu/linear.h"
+#include "cpu/vec.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+// ---- what the processor and the system have --------------------------------------------------------
+enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4 }; // each a set of features, see isas[]
+
+#if defined(__x86_64__)
+typedef struct cpuid_regs {
+    unsigned a, b, c, d;
+} cpuid_regs;
+
+static cpuid_regs cpuid(unsigned leaf, unsigned sub) {
+    cpuid_regs r = {0};
+    __get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d);
+    return r;
+}
+
+static bool all_set(unsigned reg, unsigned bits) { return (reg & bits) == bits; }
+
+static uint64_t saved_state(void) { // XCR0: register files that the system keeps across context switches
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+// Bits: Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E.
+static unsigned features(void) {
+    cpuid_regs one = cpuid(1, 0), seven = cpuid(7, 0), more = cpuid(7, 1);
+    if (!all_set(one.c, 1u << 27 | 1u << 28)) return 0; // OSXSAVE, AVX
+    uint64_t state = saved_state();
+    bool fma_f16c = all_set(one.c, 1u << 12 | 1u << 29);
+    if ((state & 0x06) != 0x06 || !fma_f16c || !all_set(seven.b, 1u << 5)) return 0;
+    unsigned has = HAS_AVX2;
+    if (more.a >> 4 & 1) has |= HAS_AVXVNNI;
+    unsigned f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+    if ((state & 0xe6) == 0xe6 && all_set(seven.b, f_dq_bw_vl) && seven.c >> 11 & 1) has |= HAS_AVX512; // and VNNI
+    return has;
+}
+#else
+static unsigned features(void) { return 0; }
+#endif
+
+// ---- tables ----------------------------------------------------------------------------------------
+static void fill_ref(cpu_kernels *k) {
+    cpu_vec_ref(k);
+    cpu_linear_ref(k);
+}
+
+static const struct {
+    const char *name;
+    unsigned needs;
+    void (*fill)(cpu_kernels *k);
+} isas[] = { // from the least to the most preferred
+    {"ref", 0, fill_ref},
+};
+enum { ISA_COUNT = sizeof isas / sizeof *isas };
+
+static cpu_kernels tables[ISA_COUNT];
+static unsigned machine;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static bool supported(int i) { return (isas[i].needs & ~machine) == 0; }
+
+static void fill_tables(void) {
+    machine = features();
+    for (int i = 0; i < ISA_COUNT; i++) {
+        if (!supported(i)) continue;
+        fill_ref(&tables[i]);
+        isas[i].fill(&tables[i]);
+        tables[i].isa = isas[i].name;
+    }
+}
+
+static tl_status unknown(const char *name, tl_error *err) {
+    char shown[64], choices[128];
+    size_t n = 0;
+    for (int i = 0; i < ISA_COUNT; i++)
+        n += (size_t)snprintf(choices + n, sizeof choices - n, "%s%s", i ? ", " : "", isas[i].name);
+    str_escape(shown, sizeof shown, str_of(name));
+    return err_set(err, TL_E_USAGE, "no instruction set \"%s\"; the choices are %s", shown, choices);
+}
+
+tl_status cpu_select(const char *isa, const cpu_kernels **out, tl_error *err) {
+    pthread_once(&once, fill_tables);
+    if (!isa || !*isa) isa = getenv("TL_CPU");
+    if (!isa || !*isa) {
+        int best = ISA_COUNT - 1;
+        while (!supported(best)) best--;
+        *out = &tables[best];
+        return TL_OK;
+    }
+    for (int i = 0; i < ISA_COUNT; i++) {
+        if (strcmp(isas[i].name, isa) != 0) continue;
+        if (!supported(i)) return err_set(err, TL_E_UNSUPPORTED, "this machine lacks the instruction set %s", isa);
+        *out = &tables[i];
+        return TL_OK;
+    }
+    return unknown(isa, err);
+}
