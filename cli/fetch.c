@@ -73,6 +73,7 @@ static void exec_pip(const char *requirement, const char *folder, int out) {
     if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || chdir(folder) != 0) _exit(126);
     setenv("TMPDIR", folder, 1);
     setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
+    setenv("PIP_REQUIRE_VIRTUALENV", "0", 1); // nothing is installed
     execvp(argv[0], (char *const *)argv);
     dprintf(2, "ERROR: %s: %s\n", argv[0], strerror(errno));
     _exit(127);

@@ -147,7 +147,7 @@ int model_verify(const model_row *row, const char *path, bool quiet, char *why, 
     char hex[65];
     progress bar;
     progress_start(&bar, row->name, row->size, 0, quiet);
-    bar.tenth = bar.terminal ? 0 : 10; // too quick for lines in a log
+    bar.quiet |= !bar.terminal; // too quick for lines in a log
     int status = fetch_sha256(path, hex, tell_check, &bar, why, why_cap);
     progress_end(&bar);
     if (status != 0) return -1;
