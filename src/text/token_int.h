@@ -1,0 +1,154 @@
+// token_int.h - what the files token*.c share; nobody else includes it.
+#ifndef TL_TEXT_TOKEN_INT_H
+#define TL_TEXT_TOKEN_INT_H
+#include "text/pretok.h"
+#include "text/token.h"
+
+typedef enum { MODEL_BPE, MODEL_SPM, MODEL_WPM, MODEL_UGM } model_kind;
+
+// Attributes of a token. A token that is called an end of turn counts as control whatever its type.
+enum {
+    ATTR_NORMAL = 1, ATTR_UNKNOWN = 2, ATTR_CONTROL = 4, ATTR_USER = 8, ATTR_UNUSED = 16, ATTR_BYTE = 32,
+    ATTR_LSTRIP = 64, ATTR_RSTRIP = 128, // white space before, after it belongs to it
+    ATTR_END = 256,                      // ends a reply
+    ATTR_SHOWN = 512,                    // control, yet part of the text that a reader wants
+    ATTR_SPECIAL = ATTR_CONTROL | ATTR_UNKNOWN,
+    ATTR_NOT_TEXT = ATTR_CONTROL | ATTR_UNKNOWN | ATTR_BYTE // text never merges into such a token
+};
+
+typedef struct vocab_slot {
+    uint32_t tag; // upper half of the text's hash
+    int32_t id;   // -1: empty
+} vocab_slot;
+
+typedef struct pair_slot {
+    int32_t left, right; // left -1: empty
+    uint32_t rank;
+    int32_t merged;
+} pair_slot;
+
+struct tokenizer {
+    model_kind kind;
+    const str *text; // borrowed
+    int32_t n;
+    uint16_t *attr;
+    const unsigned char *scores; // float32, unaligned, borrowed; may be NULL
+    size_t longest;              // bytes of the longest token
+
+    vocab_slot *slots; // text -> id, open addressing
+    uint32_t slot_mask;
+
+    str *pieces; // bytes of each token, `text` slices or in `piece_pool`
+    char *piece_pool;
+
+    struct trie *special;  // texts of control, unknown and user-defined tokens
+    int32_t bos, eos, unk, sep, pad;
+    bool add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents;
+    bool escape_spaces;   // " " is spelled U+2581 in tokens
+    int32_t byte_id[256]; // the token of a single byte, or -1
+
+    // BPE
+    pretok *pre;
+    unsigned pre_flags;
+    pair_slot *pairs;
+    uint32_t pair_mask;
+    map extra;            // pieces of merges that are no tokens -> ids from n on
+    char *extra_pool;     // their texts where two parts had to be joined
+    size_t extra_pool_n;
+    int32_t byte_sym[256];
+
+    // SPM: no token has U+2581 after another character, so text may be cut before each run of U+2581
+    bool cut_at_space;
+
+    // UGM
+    struct trie *words;       // normal, user-defined and unused tokens
+    struct trie *user;        // user-defined tokens
+    float unknown_score;
+    const uint8_t *charsmap;
+    size_t charsmap_nodes;
+    const char *replacements;
+    size_t replacements_n;
+};
+
+// One symbol of a word while it is merged: text[start, end).
+typedef struct merge_sym {
+    int32_t id; // token, extra piece, or -1
+    uint32_t start, end;
+    int32_t prev, next; // -1: none
+} merge_sym;
+
+typedef struct merge_item { // a possible merge, best (smallest key) first
+    uint64_t key;           // priority << 32 | index of the left symbol
+    int32_t merged;
+    uint32_t size;          // bytes of both symbols when it was found
+} merge_item;
+
+// The state of one encoding: scratch that grows and is reused from fragment to fragment.
+typedef struct encoder {
+    const tokenizer *t;
+    token_ids *out;
+    tl_error *err;
+    sbuf text, clean;
+    VEC(merge_sym) syms;
+    VEC(merge_item) heap;
+    pretok_work pre;
+    void *lattice; // Unigram's best paths
+    size_t lattice_cap;
+} encoder;
+
+static inline uint64_t text_hash(const char *p, size_t n) {
+    uint64_t h = n * 0x9e3779b97f4a7c15u, w = 0;
+    for (; n >= 8; p += 8, n -= 8) {
+        memcpy(&w, p, 8);
+        h = (h ^ w) * 0x9fb21c651e98df25u;
+        h ^= h >> 32;
+    }
+    w = 0;
+    for (size_t i = 0; i < n; i++) w |= (uint64_t)(unsigned char)p[i] << (8 * i);
+    h = (h ^ w) * 0x9fb21c651e98df25u;
+    h ^= h >> 32;
+    h *= 0xd6e8feb86659fd93u;
+    return h ^ h >> 29;
+}
+
+// token_vocab.c
+tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err);
+int32_t vocab_find(const tokenizer *t, const char *p, size_t n); // -1: none
+static inline int32_t vocab_find_text(const tokenizer *t, const char *p, size_t n) { // only tokens that text may become
+    if (n > t->longest) return -1;
+    int32_t id = vocab_find(t, p, n);
+    return id >= 0 && (t->attr[id] & ATTR_NOT_TEXT) ? -1 : id;
+}
+static inline float vocab_score(const tokenizer *t, int32_t id) {
+    float f = 0;
+    if (t->scores) memcpy(&f, t->scores + 4 * (size_t)id, 4);
+    return f;
+}
+
+// token_attr.c: attributes by type, name and rule; special ids; the table of special texts
+tl_status attr_build(tokenizer *t, const token_source *s, tl_error *err);
+
+// token_piece.c
+tl_status piece_build(tokenizer *t, tl_error *err);
+// The code point that byte-level vocabularies write for a byte, and back (-1: none such).
+uint32_t byte_to_char(unsigned char b);
+int char_to_byte(uint32_t c);
+
+// token_merge.c: merges e->syms (one word over `text`; id, start and end are set) until no pair is left, appends the ids.
+tl_status merge_word(encoder *e, const char *text);
+void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair);
+
+// Build what a kind of model needs; append the ids of one fragment of text, which special tokens or
+// the text's ends delimit.
+tl_status bpe_build(tokenizer *t, const token_source *s, tl_error *err);
+tl_status bpe_encode(encoder *e, str text);
+tl_status spm_build(tokenizer *t, tl_error *err);
+tl_status spm_encode(encoder *e, str text);
+tl_status wpm_encode(encoder *e, str text);
+tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err);
+tl_status ugm_encode(encoder *e, str text);
+
+// UTF-8. Length of the valid character at p (n >= 1 bytes left), or 0.
+size_t utf8_char_len(const unsigned char *p, size_t n);
+static inline size_t utf8_lead_len(unsigned char c) { return c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4; }
+#endif
