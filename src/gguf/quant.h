@@ -8,13 +8,15 @@
 void quant_decode(tl_dtype t, const void *src, float *dst, int64_t n);
 // Encodes n float32 values; for tests, tools and caches. Round-to-nearest reference quality
 // (K-quants: the search for scale and min that minimises squared error). A block with a NaN or infinite value
-// decodes to NaN throughout; values beyond a float16 scale's range saturate. Every quantized type, F32, F16, BF16, F64.
+// decodes to NaN throughout (NVFP4, which has none: to zeros); values beyond a float16 scale's range saturate.
+// F32, F16, BF16, F64 and every quantized type but IQ1 to IQ4.
 void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n);
 bool quant_can_encode(tl_dtype t);
 
 // ---- parts of blocks, for kernels and repackers (docs/formats.md draws them) -------------------
-// Byte offsets of a quantized block's float16 scale and min; equal when the format has no min.
-void quant_scale_places(tl_dtype t, size_t *scale, size_t *min);
+// Byte offsets of a quantized block's float16 scale and min; equal when the format has no min. False where the scale is
+// something else: IQ1_M (float16 in four parts), MXFP4 (E8M0), NVFP4 (E4M3).
+bool quant_scale_places(tl_dtype t, size_t *scale, size_t *min);
 // Q4_K and Q5_K: 6-bit scale and min of sub-block i (0..7) from the 12 packed bytes.
 void quant_k4_scale_min(const uint8_t packed[12], int i, uint8_t *scale, uint8_t *min);
 // Q3_K: the sixteen scales (-32..31) from the 12 packed bytes.

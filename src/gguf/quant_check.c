@@ -1,8 +1,10 @@
 // quant_check.c - finds non-finite values at near memory speed: floats in one vectorizable pass, quantized
-// tensors by their 16-bit block scales alone. For every quantized format a block decodes to finite values if
+// tensors by their 16-bit block scales alone. For every format with float16 scales a block decodes to finite values if
 // and only if its scale (and min) are finite: the largest product, 65504 * 127 * 128, is far below float32's limit,
 // while inf or NaN times any integer, zero included, plus or minus any min stays non-finite.
-#include "gguf/quant.h"
+#include "gguf/quant_internal.h"
+
+#include <math.h>
 
 enum { CHUNK = 2048 };
 
@@ -47,25 +49,39 @@ static bool half_bad(const uint8_t *p) {
     return (h & 0x7c00) == 0x7c00;
 }
 
-void quant_scale_places(tl_dtype t, size_t *scale, size_t *min) {
-    *scale = 0;
+bool quant_scale_places(tl_dtype t, size_t *scale, size_t *min) {
+    *scale = *min = 0;
     switch (t) {
-    case DT_Q2_K: *scale = 80, *min = 82; return;
-    case DT_Q3_K: *scale = *min = 108; return;
-    case DT_Q6_K: *scale = *min = 208; return;
-    case DT_Q4_1: case DT_Q5_1: case DT_Q4_K: case DT_Q5_K: *min = 2; return;
-    default: *min = 0; return;
+    case DT_Q2_K: *scale = 80, *min = 82; return true;
+    case DT_Q3_K: *scale = *min = 108; return true;
+    case DT_Q6_K: *scale = *min = 208; return true;
+    case DT_Q4_1: case DT_Q5_1: case DT_Q4_K: case DT_Q5_K: *min = 2; return true;
+    case DT_TQ1_0: *scale = *min = 52; return true;
+    case DT_TQ2_0: *scale = *min = 64; return true;
+    case DT_IQ1_M: case DT_MXFP4: case DT_NVFP4: return false;
+    default: return dtype_table[t].quantized;
     }
+}
+
+// The formats without float16 scales. NVFP4 has no code for NaN or infinity.
+static bool odd_scale_bad(tl_dtype t, const uint8_t *block) {
+    float values[32];
+    if (t == DT_IQ1_M) return (quant_iq1_m_scale(block) & 0x7c00) == 0x7c00;
+    if (t != DT_MXFP4 || block[0] < 253) return false; // below, 12 times half of 2^(e - 127) is finite
+    quant_decode(t, block, values, 32);
+    for (int i = 0; i < 32; i++)
+        if (!isfinite(values[i])) return true;
+    return false;
 }
 
 static bool scan_blocks(tl_dtype t, const uint8_t *p, int64_t row0, int64_t row1, int64_t cols, quant_bad *out) {
     const dtype_info *info = &dtype_table[t];
     size_t scale, min, bytes = info->block_bytes;
-    quant_scale_places(t, &scale, &min);
+    bool half = quant_scale_places(t, &scale, &min);
     int64_t per_row = cols / info->block_values, end = row1 * per_row;
     for (int64_t i = row0 * per_row; i < end; i++) {
         const uint8_t *block = p + (size_t)i * bytes;
-        if (!half_bad(block + scale) && !half_bad(block + min)) continue;
+        if (half ? !half_bad(block + scale) && !half_bad(block + min) : !odd_scale_bad(t, block)) continue;
         if (out->count == 0)
             *out = (quant_bad){.row = i / per_row, .block = i % per_row, .byte_offset = (size_t)i * bytes, .in_scale = true};
         out->count += info->block_values;

@@ -1,19 +1,13 @@
-// quant_decode.c - what the bytes of a block mean, for every storage format. docs/formats.md draws the layouts.
+// quant_decode.c - what the bytes of a block mean, for the plain element types and the Q formats of 2 to 8 bits. docs/formats.md draws the layouts.
 // Invariants: no alignment is assumed; products are formed in the order the format defines (scale times sub-scale
 // first, then times the integer), so that results are the same bits on every machine.
 // Source of all layouts: the GGUF specification and ggml's published block structures.
-#include "gguf/quant.h"
-
-static float half_at(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    return f16_to_f32(h);
-}
+#include "gguf/quant_internal.h"
 
 // ---- blocks of 32 values -----------------------------------------------------------------------
 // Value j is in the low nibble of byte j, value j + 16 in the high nibble.
 static void decode_q4_0(const uint8_t *b, float *y) { // d, qs[16]
-    float d = half_at(b);
+    float d = quant_half(b);
     for (int j = 0; j < 16; j++) {
         y[j] = d * (float)((b[2 + j] & 15) - 8);
         y[j + 16] = d * (float)((b[2 + j] >> 4) - 8);
@@ -21,7 +15,7 @@ static void decode_q4_0(const uint8_t *b, float *y) { // d, qs[16]
 }
 
 static void decode_q4_1(const uint8_t *b, float *y) { // d, m, qs[16]
-    float d = half_at(b), m = half_at(b + 2);
+    float d = quant_half(b), m = quant_half(b + 2);
     for (int j = 0; j < 16; j++) {
         y[j] = d * (float)(b[4 + j] & 15) + m;
         y[j + 16] = d * (float)(b[4 + j] >> 4) + m;
@@ -30,7 +24,7 @@ static void decode_q4_1(const uint8_t *b, float *y) { // d, m, qs[16]
 
 // The fifth bit of value j is bit j of the little-endian word qh.
 static void decode_q5_0(const uint8_t *b, float *y) { // d, qh, qs[16]
-    float d = half_at(b);
+    float d = quant_half(b);
     uint32_t qh;
     memcpy(&qh, b + 2, 4);
     for (int j = 0; j < 16; j++) {
@@ -42,7 +36,7 @@ static void decode_q5_0(const uint8_t *b, float *y) { // d, qh, qs[16]
 }
 
 static void decode_q5_1(const uint8_t *b, float *y) { // d, m, qh, qs[16]
-    float d = half_at(b), m = half_at(b + 2);
+    float d = quant_half(b), m = quant_half(b + 2);
     uint32_t qh;
     memcpy(&qh, b + 4, 4);
     for (int j = 0; j < 16; j++) {
@@ -54,14 +48,14 @@ static void decode_q5_1(const uint8_t *b, float *y) { // d, m, qh, qs[16]
 }
 
 static void decode_q8_0(const uint8_t *b, float *y) { // d, qs[32]
-    float d = half_at(b);
+    float d = quant_half(b);
     for (int j = 0; j < 32; j++) y[j] = d * (float)(int8_t)b[2 + j];
 }
 
 // ---- superblocks of 256 values -------------------------------------------------------------------
 static void decode_q2_k(const uint8_t *b, float *y) { // scales[16], qs[64], d, dmin
     const uint8_t *q = b + 16;
-    float d = half_at(b + 80), dmin = half_at(b + 82);
+    float d = quant_half(b + 80), dmin = quant_half(b + 82);
     for (int sub = 0; sub < 16; sub++) { // 16 values each; two bits of byte 32 * half + position
         int half = sub / 8, shift = sub % 8 / 2 * 2, first = 32 * half + sub % 2 * 16;
         float scale = d * (float)(b[sub] & 15), min = dmin * (float)(b[sub] >> 4);
@@ -79,7 +73,7 @@ void quant_q3_k_scales(const uint8_t packed[12], int8_t scales[16]) {
 
 static void decode_q3_k(const uint8_t *b, float *y) { // hmask[32], qs[64], scales[12], d
     const uint8_t *q = b + 32;
-    float d = half_at(b + 108);
+    float d = quant_half(b + 108);
     int8_t scales[16];
     quant_q3_k_scales(b + 96, scales);
     for (int sub = 0; sub < 16; sub++) { // hmask bit sub/2 of byte `position`: set means nothing to subtract
@@ -104,7 +98,7 @@ void quant_k4_scale_min(const uint8_t packed[12], int i, uint8_t *scale, uint8_t
 }
 
 static void decode_q4_k(const uint8_t *b, float *y) { // d, dmin, scales[12], qs[128]
-    float d = half_at(b), dmin = half_at(b + 2);
+    float d = quant_half(b), dmin = quant_half(b + 2);
     for (int sub = 0; sub < 8; sub++) { // 32 values: sub-blocks 2i and 2i+1 share 32 bytes, low then high nibbles
         const uint8_t *q = b + 16 + sub / 2 * 32;
         uint8_t sc, mn;
@@ -115,7 +109,7 @@ static void decode_q4_k(const uint8_t *b, float *y) { // d, dmin, scales[12], qs
 }
 
 static void decode_q5_k(const uint8_t *b, float *y) { // d, dmin, scales[12], qh[32], qs[128]
-    float d = half_at(b), dmin = half_at(b + 2);
+    float d = quant_half(b), dmin = quant_half(b + 2);
     const uint8_t *qh = b + 16; // bit `sub` of byte j is the fifth bit of value j of that sub-block
     for (int sub = 0; sub < 8; sub++) {
         const uint8_t *q = b + 48 + sub / 2 * 32;
@@ -131,7 +125,7 @@ static void decode_q5_k(const uint8_t *b, float *y) { // d, dmin, scales[12], qh
 
 // The block's scale d is at its END (byte 208): reading it from the front gives inf for ordinary files.
 static void decode_q6_k(const uint8_t *b, float *y) { // ql[128], qh[64], scales[16] (int8), d
-    float d = half_at(b + 208);
+    float d = quant_half(b + 208);
     for (int run = 0; run < 8; run++) { // 32 values each; four runs share one half of ql and qh
         int half = run / 4, part = run % 4;
         const uint8_t *ql = b + 64 * half + part % 2 * 32, *qh = b + 128 + 32 * half;
@@ -160,8 +154,26 @@ DECODE_ELEMENTS(decode_i16, int16_t, (float)v)
 DECODE_ELEMENTS(decode_i32, int32_t, (float)v)
 DECODE_ELEMENTS(decode_i64, int64_t, (float)v)
 
-static void decode_blocks(void (*one)(const uint8_t *, float *), tl_dtype t, const uint8_t *src, float *dst, int64_t n) {
+static quant_block_decoder block_decoder(tl_dtype t) {
+    switch (t) {
+    case DT_Q4_0: return decode_q4_0;
+    case DT_Q4_1: return decode_q4_1;
+    case DT_Q5_0: return decode_q5_0;
+    case DT_Q5_1: return decode_q5_1;
+    case DT_Q8_0: return decode_q8_0;
+    case DT_Q2_K: return decode_q2_k;
+    case DT_Q3_K: return decode_q3_k;
+    case DT_Q4_K: return decode_q4_k;
+    case DT_Q5_K: return decode_q5_k;
+    case DT_Q6_K: return decode_q6_k;
+    default: return quant_codebook_decoder(t) ? quant_codebook_decoder(t) : quant_tiny_decoder(t);
+    }
+}
+
+static void decode_blocks(tl_dtype t, const uint8_t *src, float *dst, int64_t n) {
     const dtype_info *info = &dtype_table[t];
+    quant_block_decoder one = block_decoder(t);
+    TL_CHECK(one);
     for (int64_t i = 0; i < n; i += info->block_values, src += info->block_bytes, dst += info->block_values) one(src, dst);
 }
 
@@ -177,17 +189,6 @@ void quant_decode(tl_dtype t, const void *src, float *dst, int64_t n) {
     case DT_I32: decode_i32(src, dst, n); return;
     case DT_I64: decode_i64(src, dst, n); return;
     case DT_BOOL: for (int64_t i = 0; i < n; i++) dst[i] = ((const uint8_t *)src)[i] ? 1.0f : 0.0f; return;
-    case DT_Q4_0: decode_blocks(decode_q4_0, t, src, dst, n); return;
-    case DT_Q4_1: decode_blocks(decode_q4_1, t, src, dst, n); return;
-    case DT_Q5_0: decode_blocks(decode_q5_0, t, src, dst, n); return;
-    case DT_Q5_1: decode_blocks(decode_q5_1, t, src, dst, n); return;
-    case DT_Q8_0: decode_blocks(decode_q8_0, t, src, dst, n); return;
-    case DT_Q2_K: decode_blocks(decode_q2_k, t, src, dst, n); return;
-    case DT_Q3_K: decode_blocks(decode_q3_k, t, src, dst, n); return;
-    case DT_Q4_K: decode_blocks(decode_q4_k, t, src, dst, n); return;
-    case DT_Q5_K: decode_blocks(decode_q5_k, t, src, dst, n); return;
-    case DT_Q6_K: decode_blocks(decode_q6_k, t, src, dst, n); return;
-    case DT_COUNT: break;
+    default: decode_blocks(t, src, dst, n); return;
     }
-    TL_CHECK(!"quant_decode: no such type");
 }

@@ -3,7 +3,7 @@
 // search again around the quantized scales. Not fast: for tests, tools and caches.
 // A block with a non-finite value gets a NaN scale, so that it decodes to NaN and quant_find_nonfinite sees it; values
 // too large for a float16 scale saturate.
-#include "gguf/quant.h"
+#include "gguf/quant_internal.h"
 
 #include <math.h>
 
@@ -124,7 +124,9 @@ static affine affine_search(const float *x, int n, int top) {
     best.error = affine_error(x, n, top, best.scale, best.min);
     for (int step = -4; step <= 12 && hi > lo; step++) { // ranges a little wider and up to half narrower than [lo, hi]
         affine fit = affine_refit(x, n, top, (hi - lo) / ((float)top * (1 + 0.05f * (float)step)), -lo);
+        affine again = affine_refit(x, n, top, fit.scale, fit.min);
         if (fit.error < best.error) best = fit;
+        if (again.error < best.error) best = again;
     }
     return best;
 }
@@ -281,17 +283,37 @@ static void encode_q6_k(const float *x, uint8_t *b) {
 }
 
 // ---- dispatch ------------------------------------------------------------------------------------
-// Decodes to NaN throughout: zero codes under NaN scales (and mins).
+static quant_block_encoder block_encoder(tl_dtype t) {
+    switch (t) {
+    case DT_Q4_0: return encode_q4_0;
+    case DT_Q4_1: return encode_q4_1;
+    case DT_Q5_0: return encode_q5_0;
+    case DT_Q5_1: return encode_q5_1;
+    case DT_Q8_0: return encode_q8_0;
+    case DT_Q2_K: return encode_q2_k;
+    case DT_Q3_K: return encode_q3_k;
+    case DT_Q4_K: return encode_q4_k;
+    case DT_Q5_K: return encode_q5_k;
+    case DT_Q6_K: return encode_q6_k;
+    default: return quant_tiny_encoder(t);
+    }
+}
+
+// Decodes to NaN throughout: zero codes under NaN scales (and mins). NVFP4 has no NaN.
 static void put_nan_block(tl_dtype t, uint8_t *b) {
     memset(b, 0, dtype_table[t].block_bytes);
     size_t scale, min;
-    quant_scale_places(t, &scale, &min);
-    put16(b + scale, HALF_NAN);
-    put16(b + min, HALF_NAN);
+    if (t == DT_MXFP4) {
+        b[0] = 255;
+    } else if (quant_scale_places(t, &scale, &min)) {
+        put16(b + scale, HALF_NAN);
+        put16(b + min, HALF_NAN);
+    }
 }
 
-static void encode_blocks(void (*one)(const float *, uint8_t *), tl_dtype t, const float *src, uint8_t *dst, int64_t n) {
+static void encode_blocks(tl_dtype t, const float *src, uint8_t *dst, int64_t n) {
     const dtype_info *info = &dtype_table[t];
+    quant_block_encoder one = block_encoder(t);
     for (int64_t i = 0; i < n; i += info->block_values, src += info->block_values, dst += info->block_bytes) {
         if (all_finite(src, (int)info->block_values)) one(src, dst);
         else put_nan_block(t, dst);
@@ -299,7 +321,7 @@ static void encode_blocks(void (*one)(const float *, uint8_t *), tl_dtype t, con
 }
 
 bool quant_can_encode(tl_dtype t) {
-    return t < DT_COUNT && (dtype_table[t].quantized || t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64);
+    return t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64 || block_encoder(t) != NULL;
 }
 
 void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n) {
@@ -309,17 +331,7 @@ void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n) {
     case DT_F32: if (n) memcpy(dst, src, (size_t)n * 4); return;
     case DT_F16: for (int64_t i = 0; i < n; i++) put16(p + 2 * i, f32_to_f16(src[i])); return;
     case DT_BF16: for (int64_t i = 0; i < n; i++) put16(p + 2 * i, f32_to_bf16(src[i])); return;
-    case DT_F64: for (int64_t i = 0; i < n; i++) memcpy(p + 8 * i, &(double){src[i]}, 8); return;
-    case DT_Q4_0: encode_blocks(encode_q4_0, t, src, p, n); return;
-    case DT_Q4_1: encode_blocks(encode_q4_1, t, src, p, n); return;
-    case DT_Q5_0: encode_blocks(encode_q5_0, t, src, p, n); return;
-    case DT_Q5_1: encode_blocks(encode_q5_1, t, src, p, n); return;
-    case DT_Q8_0: encode_blocks(encode_q8_0, t, src, p, n); return;
-    case DT_Q2_K: encode_blocks(encode_q2_k, t, src, p, n); return;
-    case DT_Q3_K: encode_blocks(encode_q3_k, t, src, p, n); return;
-    case DT_Q4_K: encode_blocks(encode_q4_k, t, src, p, n); return;
-    case DT_Q5_K: encode_blocks(encode_q5_k, t, src, p, n); return;
-    case DT_Q6_K: encode_blocks(encode_q6_k, t, src, p, n); return;
-    default: TL_CHECK(!"quant_encode: no such type");
+    case DT_F64: for (int64_t i = 0; i < n; i++) memcpy(p + 8 * i, &(double){(double)src[i]}, 8); return;
+    default: encode_blocks(t, src, p, n); return;
     }
 }
