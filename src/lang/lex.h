@@ -19,7 +19,7 @@ typedef enum {
     TR_NONE,
     TR_UNARY,  // prefix operator
     TR_GLUED,  // "(" of a call or a head, "[" of an index: no space before it
-    TR_TIGHT,  // ":" of a slice, "." of an axis: no space on either side
+    TR_TIGHT,  // ":" of a slice, "." of an axis or field, "=" of an argument: no space on either side
     TR_BLOCK,  // "{" or "}" of a block: the indentation changes
     TR_FOLD,   // max, min, avg, or before "=": no space between the two
     TR_ARROW,  // "<" of a rule's "<-"
@@ -33,6 +33,7 @@ typedef struct token {
     uint8_t role;  // tk_role
     bool nl;       // first on its line
     bool space;    // white space, a comment or a line end before it
+    bool start;    // the parser began a statement or a field with it
     uint32_t begin, end;
     uint32_t match;
 } token;

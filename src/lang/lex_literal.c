@@ -67,6 +67,7 @@ const char *literal_escape(str text, size_t *at, char *out, size_t *out_n) {
     const char *hit = memchr(from, c, sizeof from - 1);
     if (hit == NULL) return "unknown escape; known are \\n \\t \\r \\0 \\\\ \\\" \\' \\{ \\} \\xNN \\u{...}";
     out[0] = to[hit - from];
+    if (c == '{' || c == '}') out[1] = c, *out_n = 2; // a brace that is text is doubled, as in the source
     *at += 2;
     return NULL;
 }

@@ -144,6 +144,7 @@ static ast_expr *parse_arg(parser *p) {
     tk_kind next = (tk_kind)ps_ahead(p, 1)->kind;
     if ((ps_at(p, TK_NAME) || token_is_keyword(p->t->kind)) && (next == TK_COLON || next == TK_ASSIGN)) {
         name = ps_token_str(p, ps_take(p));
+        if (next == TK_ASSIGN) p->t->role = TR_TIGHT;
         ps_take(p);
     }
     ast_expr *e = parse_expr(p);
@@ -232,7 +233,7 @@ ast_expr *parse_postfix(parser *p) {
             tk_kind next = (tk_kind)t[1].kind;
             if (p->brackets > 0 && (next == TK_COMMA || next == TK_RBRACK || next == TK_RPAREN)) break; // the axis mark
             e = parse_field(p, e, EX_FIELD);
-        } else if (t->kind == TK_PATH && (e->kind == EX_NAME || e->kind == EX_PATH)) {
+        } else if (t->kind == TK_PATH && (e->kind == EX_NAME || e->kind == EX_PATH || e->kind == EX_FIELD)) {
             e = parse_field(p, e, EX_PATH);
         } else if (t->kind == TK_AS) {
             e = parse_cast(p, e);

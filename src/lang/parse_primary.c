@@ -60,12 +60,12 @@ static ast_expr *parse_hole(parser *p, uint32_t begin, uint32_t end) {
     if (!lex_range(p->src, begin, end, &none, p->sub)) p->a->on_fail(p->a->fail_ctx, 0);
     size_t n = p->sub->toks.n;
     token *toks = arena_dup(p->a, p->sub->toks.p, n * sizeof *toks);
-    bool comment = p->sub->comments.n > 0;
+    bool commented = p->sub->comments.n > 0;
     p->sub->toks.n = p->sub->comments.n = 0;
     parser q = {.a = p->a, .src = p->src, .dl = &none, .toks = toks, .n = n, .t = toks, .brackets = 1, .depth = p->depth,
                 .quiet = true, .sub = p->sub};
     ast_expr *e = parse_expr(&q);
-    return comment || q.panic || none.errors > 0 || !ps_at(&q, TK_END) ? NULL : e;
+    return commented || q.panic || none.errors > 0 || !ps_at(&q, TK_END) ? NULL : e;
 }
 
 // Length of "{expression}" at text.p[i], 0 if that brace is plain text. A hole starts with a letter, has no quotes,

@@ -27,6 +27,7 @@ ast_expr *parse_fields(parser *p, ast_stmt *body_of) {
     p->fields = true;
     while (!ps_at(p, TK_RBRACE) && !ps_at(p, TK_END)) {
         token *start = p->t;
+        start->start = true;
         if (ps_ahead(p, 1)->kind == TK_COLON && (ps_at(p, TK_NAME) || token_is_keyword((tk_kind)p->t->kind))) {
             str name = ps_token_str(p, ps_take(p));
             ps_take(p);
@@ -79,6 +80,7 @@ static void parse_infer(parser *p, ast_stmt ***tail) {
     ps_take(p);
     while (!ps_at(p, TK_RBRACE) && !ps_at(p, TK_END)) {
         token *start = p->t;
+        start->start = true;
         parse_method_query(p, &body);
         if (p->panic) parse_resync(p, start, true);
     }

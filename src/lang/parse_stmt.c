@@ -292,6 +292,7 @@ static void parse_jump(parser *p, st_kind kind, ast_stmt ***tail) {
 // `assert e`, `assert e, "message"`, `assert(e, "message")`
 static void parse_assert(parser *p, ast_stmt ***tail) {
     ast_stmt *s = stmt_new(p, ST_ASSERT, ps_take(p)->begin, tail);
+    if (ps_at(p, TK_LPAREN) && !p->t->space) p->t->role = TR_GLUED;
     s->expr = parse_expr(p);
     ast_expr *text = NULL;
     if (!p->panic && ps_accept(p, TK_COMMA)) {
@@ -373,6 +374,7 @@ ast_stmt *parse_list(parser *p, bool top) {
     while (!ps_at(p, TK_END) && !(ps_at(p, TK_RBRACE) && !top)) {
         token *start = p->t;
         ast_stmt **before = tail;
+        start->start = true;
         parse_stmt(p, &tail, top);
         if (p->panic) {
             parse_resync(p, start, !top);
