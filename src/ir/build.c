@@ -3,7 +3,7 @@
 // one node whatever style they were written in.
 #include <math.h>
 
-#include "ir/ir.h"
+#include "ir/ir_int.h"
 
 const char *const map_names[MAP_END] = {
 #define MAP1(name, expr) #name,
@@ -223,7 +223,7 @@ static bool mergeable(const ir_node *n, int i) { // labels i and i + 1
 }
 
 // `fixed`: output labels from this one on keep their identity (SOFTMAX's axis).
-static void canonical(ir_node *n, int fixed) {
+void ir_canonical(ir_node *n, int fixed) {
     if (n->nlab > n->nout) sort_folded(n);
     for (int i = n->nlab - 1; i >= 0; i--) {
         if (i == 0 && n->sym) continue;
@@ -424,7 +424,7 @@ ir_node *ir_map(ir_graph *g, map_op op, const ir_space *sp, const ir_edge *in) {
     ir_node *n = ir_proto(g, IR_MAP, sp, map_arity[op]);
     n->sub = op;
     memcpy(n->in, in, sizeof *in * (size_t)n->n_in);
-    canonical(n, IR_MAX_LABELS);
+    ir_canonical(n, IR_MAX_LABELS);
     if (op == MAP_COPY && is_whole(n)) return n->in[0].node;
     ir_node *k = fold_map(g, n);
     return k ? k : ir_intern(g, n);
@@ -434,7 +434,7 @@ ir_node *ir_einsum(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_e
     ir_node *n = ir_proto(g, IR_EINSUM, sp, 2);
     n->in[0] = *a;
     n->in[1] = *b;
-    canonical(n, IR_MAX_LABELS);
+    ir_canonical(n, IR_MAX_LABELS);
     return ir_intern(g, n);
 }
 
@@ -442,7 +442,7 @@ ir_node *ir_reduce(ir_graph *g, fold_kind k, const ir_space *sp, const ir_edge *
     ir_node *n = ir_proto(g, IR_REDUCE, sp, 1);
     n->sub = k;
     n->in[0] = *a;
-    canonical(n, IR_MAX_LABELS);
+    ir_canonical(n, IR_MAX_LABELS);
     return ir_intern(g, n);
 }
 
@@ -450,7 +450,7 @@ ir_node *ir_softmax(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_
     ir_node *n = ir_proto(g, IR_SOFTMAX, sp, mask ? 2 : 1);
     n->in[0] = *a;
     if (mask) n->in[1] = *mask;
-    canonical(n, sp->nout - 1);
+    ir_canonical(n, sp->nout - 1);
     return ir_intern(g, n);
 }
 
@@ -458,7 +458,7 @@ ir_node *ir_topk(ir_graph *g, const ir_space *sp, const ir_edge *a, int64_t k) {
     ir_node *n = ir_proto(g, IR_TOPK, sp, 1);
     n->in[0] = *a;
     n->u.topk = k;
-    canonical(n, sp->nout - 1);
+    ir_canonical(n, sp->nout - 1);
     return ir_intern(g, n);
 }
 
@@ -475,7 +475,7 @@ ir_node *ir_gather(ir_graph *g, const ir_space *sp, const ir_edge *base, int n_i
     memcpy(n->in + 1, idx, sizeof *idx * (size_t)n_idx);
     n->u.gather.gstride = arena_dup(g->a, gstride, sizeof *gstride * (size_t)n_idx);
     n->u.gather.limit = arena_dup(g->a, limit, sizeof *limit * (size_t)n_idx);
-    canonical(n, IR_MAX_LABELS);
+    ir_canonical(n, IR_MAX_LABELS);
     return ir_intern(g, n);
 }
 
@@ -500,7 +500,7 @@ ir_node *ir_scatter(ir_graph *g, ir_node *state, const ir_space *sp, const ir_ed
     n->u.gather.gstride = arena_dup(g->a, &gstride, sizeof gstride);
     n->u.gather.limit = arena_dup(g->a, &limit, sizeof limit);
     n->state2 = state->u.state.ref;
-    canonical(n, IR_MAX_LABELS);
+    ir_canonical(n, IR_MAX_LABELS);
     return ir_intern(g, n);
 }
 

@@ -4,12 +4,12 @@
 // program can be observed by keeping it, without another result changing.
 #include <math.h>
 
-#include "ir/ir.h"
+#include "ir/ir_int.h"
 
-static bool swallow(const ir_node *n) { return n->uses == 1 && !n->keep; }
+static bool swallow(const ir_node *n) { return ir_swallow(n); }
 
 // Does edge e of node n read all of e.node in n's output order (so that flat positions agree)?
-static bool reads_whole(const ir_node *n, const ir_edge *e) {
+bool ir_reads_whole(const ir_node *n, const ir_edge *e) {
     const ir_node *x = e->node;
     if (e->offset || n->sym != x->sym || n->inner != x->inner) return false;
     int64_t stride = 1;
@@ -17,7 +17,6 @@ static bool reads_whole(const ir_node *n, const ir_edge *e) {
         if (e->stride[i] != stride) return false;
         if (i > 0 || !n->sym) stride *= n->size[i];
     }
-    if (n->sym && n->nout == 1 && n->inner == 1) return true;
     return true;
 }
 
@@ -77,8 +76,8 @@ static ir_node *rule_rms_norm(ir_graph *g, ir_node *n) {
     if (!(sum = is_map(&root->in[0], MAP_ADD)) || !swallow(sum) || !ir_is_scalar_const(sum->in[1].node, &eps)) return NULL;
     avg = sum->in[0].node;
     if (avg->op != IR_REDUCE || avg->sub != FOLD_AVG || !swallow(avg)) return NULL;
-    if (!reads_whole(root, &root->in[0]) || !reads_whole(sum, &sum->in[0])) return NULL;
-    if (!(sq = is_map(&avg->in[0], MAP_SQUARE)) || !swallow(sq) || sq->in[0].node != x->node || !reads_whole(sq, &sq->in[0])) return NULL;
+    if (!ir_reads_whole(root, &root->in[0]) || !ir_reads_whole(sum, &sum->in[0])) return NULL;
+    if (!(sq = is_map(&avg->in[0], MAP_SQUARE)) || !swallow(sq) || sq->in[0].node != x->node || !ir_reads_whole(sq, &sq->in[0])) return NULL;
     if (sq->inner != x->node->inner || avg->nlab != avg->nout + 1 || avg->size[avg->nout] != n->size[last]) return NULL;
     // The rows averaged are the rows divided: same strides into x, row by row.
     if (avg->in[0].offset != x->offset || avg->in[0].stride[avg->nout] != x->stride[last] || x->stride[last] != 1) return NULL;
@@ -105,7 +104,7 @@ static ir_node *rule_norm_weight(ir_graph *g, ir_node *n) {
     for (int side = 0; side < 2; side++) {
         ir_node *norm = n->in[side].node;
         const ir_edge *w = &n->in[1 - side];
-        if (norm->op != IR_RMS_NORM || norm->n_in != 1 || !swallow(norm) || !reads_whole(n, &n->in[side])) continue;
+        if (norm->op != IR_RMS_NORM || norm->n_in != 1 || !swallow(norm) || !ir_reads_whole(n, &n->in[side])) continue;
         int last = n->nout - 1;
         if (norm->nout != n->nout || norm->size[last] != n->size[last] || w->stride[last] != 1) continue;
         bool rows = false;
@@ -130,7 +129,7 @@ static ir_node *rotation_part(const ir_node *r, int64_t offset, map_op fn, bool 
         if (r->u.parts.offset[i] != offset) continue;
         ir_node *x = r->in[i].node;
         if (negative) {
-            if (!(x = is_map(&r->in[i], MAP_NEG)) || !reads_whole(x, &x->in[0])) return NULL;
+            if (!(x = is_map(&r->in[i], MAP_NEG)) || !ir_reads_whole(x, &x->in[0])) return NULL;
             x = x->in[0].node;
         }
         return x->op == IR_MAP && x->sub == (int)fn ? x : NULL;
@@ -367,8 +366,6 @@ static ir_node *rule_attention(ir_graph *g, ir_node *n) {
 }
 
 // ---- driver --------------------------------------------------------------------------------------
-typedef ir_node *(*ir_rule)(ir_graph *, ir_node *);
-
 void ir_count_uses(ir_graph *g) {
     ir_node **order = arena_array(g->a, ir_node *, g->n);
     size_t n = 0;
@@ -388,14 +385,14 @@ void ir_count_uses(ir_graph *g) {
 
 // Rebuilds what uses replaced nodes. Inputs precede users, so one pass over the list suffices; nodes rebuilt
 // here are appended, hence the order must be made anew.
-static void reorder(ir_graph *g);
+void ir_reorder(ir_graph *g);
 
 static ir_node *resolve(ir_node *n) {
     while (n->repl) n = n->repl;
     return n;
 }
 
-static bool apply_pass(ir_graph *g, const ir_rule *rules, size_t n_rules) {
+bool ir_apply(ir_graph *g, const ir_rule *rules, size_t n_rules) {
     bool changed = false;
     ir_node *last = NULL;
     for (ir_node *x = g->first; x; x = x->next) last = x;
@@ -429,7 +426,7 @@ static bool apply_pass(ir_graph *g, const ir_rule *rules, size_t n_rules) {
         if (x == last) break;
     }
     for (int i = 0; i < g->n_outputs; i++) g->outputs[i] = resolve(g->outputs[i]);
-    reorder(g);
+    ir_reorder(g);
     return changed;
 }
 
@@ -445,7 +442,7 @@ static void visit(ir_node *x, ir_node ***tail, int32_t mark) {
     *tail = &x->next;
 }
 
-static void reorder(ir_graph *g) {
+void ir_reorder(ir_graph *g) {
     ir_node **all = arena_array(g->a, ir_node *, g->n), *first = NULL, **tail = &first;
     size_t n = 0;
     for (ir_node *x = g->first; x; x = x->next) all[n++] = x;
@@ -467,7 +464,7 @@ static void reorder(ir_graph *g) {
 void ir_rewrite(ir_graph *g) {
     static const ir_rule first[] = {rule_linear, rule_embed, rule_rms_norm, rule_norm_weight, rule_rope};
     static const ir_rule second[] = {rule_attention};
-    reorder(g);
-    while (apply_pass(g, first, sizeof first / sizeof *first)) {}
-    while (apply_pass(g, second, sizeof second / sizeof *second)) {}
+    ir_reorder(g);
+    while (ir_apply(g, first, sizeof first / sizeof *first)) {}
+    while (ir_apply(g, second, sizeof second / sizeof *second)) {}
 }

@@ -50,4 +50,8 @@ void plan_print(const plan *p, sbuf *out);
 // Time spent outside kernels in the last run, and in all of it, in ns (thread 0), when measuring was on.
 void plan_measure(plan *p, bool on);
 void plan_timing(const plan *p, double *outside_ns, double *total_ns);
+
+// The definition of results: evaluates the graph element by element, sums in double; states are written at the end.
+// out[i] becomes output i as float32, to be freed with mem_free. For tests and for finding faults: slow, and takes much memory.
+tl_status plan_reference(const ir_graph *g, const plan_step *step, float **out, tl_error *err);
 #endif

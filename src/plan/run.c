@@ -1,0 +1,292 @@
+// run.c - the life of a plan, the schedule for a row count, and the replay.
+#include <time.h>
+
+#include "plan/plan_int.h"
+
+enum {
+    SERIAL_NS = 4000,     // a stage cheaper than this is done by one thread while the others wait
+    UNIT_NS = 2000,       // no unit of shared work is meant to be shorter
+    UNITS_PER_THREAD = 6,
+    GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit
+};
+
+// ---- life ----------------------------------------------------------------------------------------
+static tl_status check_limits(const plan_limits *m, tl_error *err) {
+    if (m->max_rows < 1 || m->max_outs < 0 || m->max_slots < 0)
+        return err_set(err, TL_E_USAGE, "a plan for %lld rows, %lld outputs, %lld slots", (long long)m->max_rows, (long long)m->max_outs, (long long)m->max_slots);
+    return TL_OK;
+}
+
+static void collect_inputs(plan *p) {
+    p->state_values = arena_array(&p->mem, int32_t, p->n_values + 1);
+    p->input_values = arena_array(&p->mem, int32_t, p->n_values + 1);
+    for (int32_t i = 0; i < p->n_values; i++) {
+        const value *v = &p->values[i];
+        if (v->place == V_WORK) p->base[i] = p->work + v->offset;
+        if (v->place == V_FIXED) p->base[i] = (void *)v->fixed;
+        if (v->place == V_STATE) p->state_values[p->n_state_values++] = i;
+        if (v->place == V_INPUT) p->input_values[p->n_input_values++] = i;
+    }
+}
+
+static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
+    TL_TRY(plan_lower(p, b, err));
+    TL_TRY(plan_stages(p, err));
+    TL_TRY(plan_memory(p, err));
+    collect_inputs(p);
+    p->phases = arena_array(&p->mem, phase, p->n_stages + 1);
+    return TL_OK;
+}
+
+tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err) {
+    *out = NULL;
+    TL_TRY(check_limits(limits, err));
+    plan *p = mem_calloc(1, sizeof *p);
+    if (!p) return err_set(err, TL_E_MEMORY, "out of memory for a plan");
+    p->k = b->k;
+    p->threads = b->threads;
+    p->n_threads = pool_size(b->threads);
+    p->limits = *limits;
+    p->graph = g;
+    p->rows = p->outs = -1;
+    tl_status status = plan_make(p, b, err);
+    if (status != TL_OK) plan_free(p);
+    else *out = p;
+    return status;
+}
+
+void plan_free(plan *p) {
+    if (!p) return;
+    for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
+    mem_free_aligned(p->work);
+    mem_free_aligned(p->scratch);
+    arena_free(&p->mem);
+    mem_free(p);
+}
+
+// ---- schedule ------------------------------------------------------------------------------------
+int64_t item_rows(const plan *p, const item *it) {
+    const kernel *k = p->kernels[it->first];
+    return sym_rows(p, k->sym, k->fixed);
+}
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static int64_t linear_groups(const linear_args *l) {
+    return divide_up(l->row0 + l->n, CPU_ROW_GROUP) - l->row0 / CPU_ROW_GROUP;
+}
+
+static int64_t flat_chunks(const ir_node *n) { return divide_up(n->size[n->nout - 1], FLAT_RUN); }
+
+// Cuts an item into units of about `target` ns.
+static void cut_item(const plan *p, item *it, double target) {
+    const kernel *k = p->kernels[it->first];
+    double cost = it->cost > 1 ? it->cost : 1;
+    it->rows = item_rows(p, it);
+    it->chunk = 1;
+    it->row_block = it->rows;
+    if (it->rows == 0) {
+        it->units = 0;
+        return;
+    }
+    int64_t block = (int64_t)(target / cost);
+    if (block < 1) block = 1;
+    switch (it->kind) {
+    case K_ROW: case K_RANGE:
+        it->row_block = block < it->rows ? block : it->rows;
+        it->units = divide_up(it->rows, it->row_block);
+        break;
+    case K_WHOLE: case K_ATTN: it->units = 1; break;
+    case K_FLAT: it->units = it->rows * flat_chunks(k->node); break;
+    case K_TILE: {
+        const linear_args *l = k->args;
+        int64_t groups = linear_groups(l), fit = GROUP_BYTES / (int64_t)(l->x_bytes + 1) + 1;
+        if (fit < 32) fit = 32;
+        it->row_block = divide_up(it->rows, divide_up(it->rows, fit)); // blocks of equal size
+        it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
+        if (it->chunk < 1) it->chunk = 1;
+        if (it->chunk > groups) it->chunk = groups;
+        it->units = divide_up(groups, it->chunk) * divide_up(it->rows, it->row_block);
+        break;
+    }
+    }
+}
+
+static void schedule_stage(plan *p, stage *s, bool *serial) {
+    double total = 0;
+    bool attention = false;
+    for (int i = 0; i < s->n; i++) {
+        const item *it = &p->items[s->first + i];
+        total += it->cost * (double)item_rows(p, it);
+        attention |= it->kind == K_ATTN;
+    }
+    *serial = p->n_threads == 1 || (total < SERIAL_NS && !attention);
+    double target = *serial ? 1e18 : total / (p->n_threads * UNITS_PER_THREAD);
+    if (target < UNIT_NS) target = UNIT_NS;
+    for (int i = 0; i < s->n; i++) {
+        item *it = &p->items[s->first + i];
+        bool rows = it->kind == K_ROW;
+        cut_item(p, it, rows && target > 20000 ? 20000 : target); // rows of a group stay in the cache from kernel to kernel
+    }
+}
+
+void plan_schedule(plan *p) {
+    p->n_phases = 0;
+    phase *now = &p->phases[p->n_phases++];
+    *now = (phase){.stage = -1};
+    for (int s = 0; s < p->n_stages; s++) {
+        bool serial;
+        schedule_stage(p, &p->stages[s], &serial);
+        if (serial) {
+            now->tail1 = s + 1;
+            continue;
+        }
+        now = &p->phases[p->n_phases++];
+        *now = (phase){.stage = s, .tail0 = s + 1, .tail1 = s + 1};
+    }
+    p->rows = p->step.rows;
+    p->outs = p->step.outs;
+}
+
+// ---- replay --------------------------------------------------------------------------------------
+static double now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void run_unit(const plan *p, const item *it, int64_t u, int thread) {
+    kernel *const *k = &p->kernels[it->first];
+    if (it->kind == K_TILE) {
+        int64_t blocks = divide_up(it->rows, it->row_block), groups = linear_groups((*k)->args);
+        int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk < groups ? n0 + it->chunk : groups;
+        int64_t r0 = u % blocks * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
+        run_linear(p, *k, n0, n1, r0, r1, thread);
+    } else if (it->kind == K_ROW || it->kind == K_RANGE) {
+        int64_t r0 = u * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
+        for (int i = 0; i < it->n; i++) k[i]->run(p, k[i], r0, r1, thread);
+    } else if (it->kind == K_WHOLE) {
+        (*k)->run(p, *k, 0, it->rows, thread);
+    } else {
+        (*k)->run(p, *k, u, u + 1, thread);
+    }
+}
+
+static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int thread, bool timed) {
+    double start = timed ? now_ns() : 0;
+    for (int64_t u = u0; u < u1; u++) run_unit(p, it, u, thread);
+    if (timed) p->kernel_ns += now_ns() - start;
+}
+
+static void run_tail(plan *p, const phase *ph, int thread) {
+    for (int s = ph->tail0; s < ph->tail1; s++)
+        for (int i = 0; i < p->stages[s].n; i++) {
+            const item *it = &p->items[p->stages[s].first + i];
+            run_units(p, it, 0, it->units, thread, p->measure);
+        }
+}
+
+typedef struct tail_job {
+    plan *p;
+    const phase *ph;
+} tail_job;
+static void tail_work(void *ctx, int thread) {
+    const tail_job *j = ctx;
+    run_tail(j->p, j->ph, thread);
+}
+
+static void share_stage(plan *p, const phase *ph, int thread) {
+    const stage *s = &p->stages[ph->stage];
+    int64_t u0, u1;
+    while (pool_take(p->threads, ph->total, 1, &u0, &u1)) {
+        const item *it = &p->items[s->first];
+        while (u0 >= it->units) u0 -= it->units, it++;
+        run_units(p, it, u0, u0 + 1, thread, p->measure && thread == 0);
+    }
+}
+
+static void replay(void *ctx, int thread, int n) {
+    (void)n;
+    plan *p = ctx;
+    mem_forbid(true);
+    for (int i = 1; i < p->n_phases; i++) {
+        const phase *ph = &p->phases[i];
+        share_stage(p, ph, thread);
+        if (i + 1 == p->n_phases) break;
+        if (ph->tail0 < ph->tail1) pool_barrier_then(p->threads, thread, tail_work, &(tail_job){p, ph});
+        else pool_barrier_reset(p->threads);
+    }
+    mem_forbid(false);
+}
+
+static tl_status check_step(const plan *p, const plan_step *s, tl_error *err) {
+    if (s->rows < 0 || s->rows > p->limits.max_rows || s->outs < 0 || s->outs > p->limits.max_outs)
+        return err_set(err, TL_E_LIMIT, "a step of %lld rows and %lld outputs: the plan is made for %lld and %lld", (long long)s->rows, (long long)s->outs,
+                       (long long)p->limits.max_rows, (long long)p->limits.max_outs);
+    static const char *const names[INPUT_COUNT] = {"tok", "pos", "seq", "slot", "out"};
+    for (int i = 0; i < p->n_input_values; i++) {
+        int which = p->values[p->input_values[i]].input;
+        if (!s->in[which] && (which == INPUT_OUT ? s->outs : s->rows) > 0) return err_set(err, TL_E_USAGE, "the step has no `%s`", names[which]);
+    }
+    for (int i = 0; i < p->n_attns; i++) {
+        const int32_t *seq = s->in[INPUT_SEQ];
+        for (int64_t r = 0; seq && r < s->rows; r++)
+            if (seq[r] < 0 || seq[r] >= s->n_seqs) return err_set(err, TL_E_USAGE, "row %lld belongs to sequence %d of %lld", (long long)r, seq[r], (long long)s->n_seqs);
+        break;
+    }
+    return TL_OK;
+}
+
+static void prepare_run(plan *p, const plan_step *s) {
+    p->step = *s;
+    for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)s->in[p->values[p->input_values[i]].input];
+    for (int i = 0; i < p->n_state_values; i++) p->base[p->state_values[i]] = p->values[p->state_values[i]].state->data;
+    for (int i = 0; i < p->n_attns; i++) attn_fill(p, p->attns[i]);
+    if (s->rows != p->rows || s->outs != p->outs) plan_schedule(p);
+    for (int i = 0; i < p->n_items; i++)
+        if (p->items[i].kind == K_ATTN) p->items[i].units = p->items[i].rows ? attn_items(&((attn_plan *)p->kernels[p->items[i].first]->args)->a) : 0;
+    for (int i = 1; i < p->n_phases; i++) {
+        phase *ph = &p->phases[i];
+        ph->total = 0;
+        for (int j = 0; j < p->stages[ph->stage].n; j++) ph->total += p->items[p->stages[ph->stage].first + j].units;
+    }
+}
+
+tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
+    TL_TRY(check_step(p, step, err));
+    double start = p->measure ? now_ns() : 0;
+    p->kernel_ns = 0;
+    mem_forbid(true);
+    prepare_run(p, step);
+    run_tail(p, &p->phases[0], 0);
+    if (p->n_phases > 1) {
+        pool_run(p->threads, replay, p);
+        mem_forbid(true);
+        run_tail(p, &p->phases[p->n_phases - 1], 0);
+    }
+    mem_forbid(false);
+    if (p->measure) {
+        p->total_ns = now_ns() - start;
+        p->outside_ns = p->total_ns - p->kernel_ns;
+    }
+    return TL_OK;
+}
+
+// ---- results -------------------------------------------------------------------------------------
+const void *plan_output(const plan *p, int i) { return i >= 0 && i < p->n_outputs ? p->base[p->out_value[i]] : NULL; }
+
+const void *plan_value(const plan *p, const ir_node *n) {
+    while (n->repl) n = n->repl;
+    if (n->id < 0 || n->id >= p->n_nodes || !n->keep) return NULL;
+    int32_t v = p->node_value[n->id];
+    return v < 0 ? NULL : p->base[v];
+}
+
+size_t plan_workspace_bytes(const plan *p) { return p->work_bytes; }
+
+void plan_measure(plan *p, bool on) { p->measure = on; }
+
+void plan_timing(const plan *p, double *outside_ns, double *total_ns) {
+    *outside_ns = p->outside_ns;
+    *total_ns = p->total_ns;
+}

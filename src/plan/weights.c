@@ -1,0 +1,132 @@
+// weights.c - tensors of the model file in the backend's form, made on first use and kept with the tensor.
+#include <sys/mman.h>
+
+#include "gguf/quant.h"
+#include "plan/plan_int.h"
+
+enum { HUGE_PAGE = 2 << 20, PREPARE_ROWS = 64, SMALL = 1 << 20 };
+
+bool weight_is_matrix(tl_dtype t) { return dtype_table[t].quantized || t == DT_F32 || t == DT_F16 || t == DT_BF16; }
+
+bool weight_small(const ir_weight *w) { return w->rows * w->cols <= SMALL; }
+
+static size_t element_align(tl_dtype t) {
+    const dtype_info *d = &dtype_table[t];
+    return d->quantized ? 2 : d->block_bytes;
+}
+
+static tl_status no_memory(const ir_weight *w, tl_error *err) {
+    return err_set(err, TL_E_MEMORY, "out of memory for tensor %s", w->name ? w->name : "?");
+}
+
+// Large blocks on huge pages where the system has them: a product reads its matrix front to back.
+static void *big_alloc(size_t bytes) {
+    if (bytes < 2 * (size_t)HUGE_PAGE) return mem_alloc_aligned(bytes + LINE, LINE);
+    void *p = mem_alloc_aligned((bytes + LINE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, HUGE_PAGE);
+#ifdef MADV_HUGEPAGE
+    if (p) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+static tl_status weight_entry(ir_weight *w, plan_weight **out, tl_error *err) {
+    if (!w->prepared) {
+        size_t bytes;
+        if (!dtype_bytes(w->type, w->cols, &bytes) || !size_mul(bytes, (size_t)w->rows, &bytes) || bytes > w->bytes)
+            return err_set(err, TL_E_PROGRAM, "tensor %s: %lld x %lld values of %s do not fit its %zu bytes", w->name ? w->name : "?",
+                           (long long)w->rows, (long long)w->cols, dtype_table[w->type].name, w->bytes);
+        plan_weight *pw = mem_calloc(1, sizeof *pw);
+        if (!pw) return no_memory(w, err);
+        if ((uintptr_t)w->data % element_align(w->type)) {
+            pw->copy = mem_alloc_aligned(bytes + LINE, LINE);
+            if (!pw->copy) {
+                mem_free(pw);
+                return no_memory(w, err);
+            }
+            memcpy(pw->copy, w->data, bytes);
+        }
+        w->prepared = pw;
+    }
+    *out = w->prepared;
+    return TL_OK;
+}
+
+const void *weight_bytes(const ir_weight *w) {
+    const plan_weight *pw = w->prepared;
+    return pw && pw->copy ? pw->copy : w->data;
+}
+
+static tl_status in_place(const ir_weight *w, plan_weight *pw, tl_error *err) {
+    if (pw->m.data) return TL_OK;
+    size_t row_bytes;
+    if (!dtype_bytes(w->type, w->cols, &row_bytes))
+        return err_set(err, TL_E_UNSUPPORTED, "tensor %s: rows of %lld are no whole blocks of %s", w->name ? w->name : "?", (long long)w->cols,
+                       dtype_table[w->type].name);
+    pw->m = (cpu_matrix){.type = w->type, .n = w->rows, .k = w->cols, .data = weight_bytes(w), .row_bytes = row_bytes};
+    return TL_OK;
+}
+
+typedef struct prepare_job {
+    const plan_backend *b;
+    const cpu_matrix *src;
+    int layout;
+    void *dst;
+} prepare_job;
+
+static void prepare_rows(void *ctx, int thread, int n) {
+    (void)thread, (void)n;
+    const prepare_job *j = ctx;
+    int64_t r0, r1;
+    while (pool_take(j->b->threads, j->src->n, PREPARE_ROWS, &r0, &r1)) j->b->k->matrix_prepare(j->src, j->layout, j->dst, r0, r1);
+}
+
+static tl_status repack(ir_weight *w, plan_weight *pw, const plan_backend *b, tl_error *err) {
+    if (pw->repacked) return TL_OK;
+    TL_TRY(in_place(w, pw, err));
+    int layout = b->k->matrix_layout(w->type, w->rows, w->cols);
+    if (layout != pw->m.layout) {
+        cpu_matrix m = pw->m;
+        void *dst = big_alloc(b->k->matrix_bytes(w->type, layout, w->rows, w->cols));
+        if (!dst) return no_memory(w, err);
+        prepare_job job = {.b = b, .src = &pw->m, .layout = layout, .dst = dst};
+        pool_run(b->threads, prepare_rows, &job);
+        m.layout = layout;
+        m.data = pw->made = dst;
+        pw->m = m;
+        if (b->drop) b->drop(b->ctx, w->data, w->bytes);
+    }
+    pw->repacked = true;
+    return TL_OK;
+}
+
+static tl_status as_float(ir_weight *w, plan_weight *pw, tl_error *err) {
+    if (pw->f32 || (w->type == DT_F32 && weight_bytes(w))) return TL_OK;
+    int64_t n = w->rows * w->cols;
+    float *f = mem_alloc_aligned((size_t)n * sizeof *f + LINE, LINE);
+    if (!f) return no_memory(w, err);
+    quant_decode(w->type, weight_bytes(w), f, n);
+    pw->f32 = f;
+    return TL_OK;
+}
+
+tl_status weight_need(ir_weight *w, weight_use use, const plan_backend *b, tl_error *err) {
+    plan_weight *pw = NULL;
+    TL_TRY(weight_entry(w, &pw, err));
+    switch (use) {
+    case USE_ROWS: return in_place(w, pw, err);
+    case USE_LINEAR: return repack(w, pw, b, err);
+    case USE_F32: return as_float(w, pw, err);
+    case USE_BYTES: break;
+    }
+    return TL_OK;
+}
+
+void plan_weight_free(ir_weight *w) {
+    plan_weight *pw = w->prepared;
+    if (!pw) return;
+    mem_free_aligned(pw->made);
+    mem_free_aligned(pw->copy);
+    mem_free_aligned(pw->f32);
+    mem_free(pw);
+    w->prepared = NULL;
+}
