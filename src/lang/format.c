@@ -6,7 +6,11 @@
 #define INDENT 4
 
 typedef struct open_entry { int line_indent, stmt_indent; bool block; } open_entry;
-typedef struct tail_comment { size_t offset; int column, line, indent; } tail_comment; // stands at `offset` of `raw`
+typedef struct tail_comment { // stands at `offset` of `raw`
+    size_t offset;
+    int column, line, indent;
+    bool opens; // behind the "{" of a block
+} tail_comment;
 
 typedef struct formatter {
     const source *src;
@@ -121,7 +125,7 @@ static void put_comment(formatter *f, const comment *c, const token *before, con
         bool first = before != NULL && before->role == TR_BLOCK && before->kind == TK_LBRACE && f->last_end == before->end;
         begin_line(f, c->begin, indent_for(f, next, true), !first);
     } else if (is_tail(f, c, next)) {
-        tail_comment tail = {f->raw.n, width_of(f), f->line, f->indent};
+        tail_comment tail = {f->raw.n, width_of(f), f->line, f->indent, before != NULL && before->role == TR_BLOCK && before->kind == TK_LBRACE};
         if (!vec_push(&f->tails, tail)) f->oom = true;
     } else if (!f->fresh && f->raw.p[f->raw.n - 1] != '(' && f->raw.p[f->raw.n - 1] != '[') {
         sbuf_putc(&f->raw, ' ');
@@ -199,7 +203,7 @@ static void align(formatter *f, sbuf *out) {
     for (size_t i = 0, end; i < f->tails.n; i = end) {
         const tail_comment *t = f->tails.p;
         int column = t[i].column;
-        for (end = i + 1; end < f->tails.n && t[end].line == t[end - 1].line + 1 && t[end].indent == t[i].indent; end++)
+        for (end = i + 1; end < f->tails.n && t[end].line == t[end - 1].line + 1 && t[end].indent == t[i].indent && !t[end].opens && !t[end - 1].opens; end++)
             if (t[end].column > column) column = t[end].column;
         for (size_t k = i; k < end; k++) {
             sbuf_put(out, f->raw.p + from, t[k].offset - from);

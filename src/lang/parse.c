@@ -153,6 +153,7 @@ bool ps_expect_close(parser *p, token *open, const char *inside) {
 // ---- limits ------------------------------------------------------------------------------------
 bool ps_enter(parser *p) {
     if (++p->depth <= PARSE_MAX_DEPTH) return true;
+    p->too_deep = true;
     diag *d = ps_fail(p, ps_span_of(p, p->t), "nested too deeply (the limit is %d levels)", PARSE_MAX_DEPTH);
     ps_fix(p, d, "name parts of it with let, or move them into a function");
     return false;
@@ -173,6 +174,7 @@ static bool starts_statement(const token *t) {
 void parse_resync(parser *p, token *start, bool in_block) {
     token *t = start, *last = &p->toks[p->n - 1];
     token *stop = p->stopped;
+    if (p->too_deep) return;
     p->panic = false;
     p->brackets = 0;
     while (t < last) {

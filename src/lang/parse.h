@@ -24,6 +24,7 @@ typedef struct parser {
     int brackets;      // > 0: line ends do not end statements
     int depth;
     bool panic;
+    bool too_deep;     // nothing is read after that: what follows is most likely nested as deeply
     bool quiet;        // no messages (an expression inside a string)
     bool header;       // in the condition of if, while, for: "then" and "do" are mistakes
     bool fields;       // in a field list, where `name:` starts the next field

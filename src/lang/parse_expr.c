@@ -226,6 +226,7 @@ ast_expr *parse_postfix(parser *p) {
     while (!p->panic && !(p->t->nl && p->brackets == 0)) {
         const token *t = p->t;
         if (t->kind == TK_LBRACK && !t->nl) {
+            if (t->space && e->kind == EX_LIST) break; // a comma forgotten between two lists
             e = parse_subscript(p, e);
         } else if (t->kind == TK_LPAREN && !t->space) {
             e = parse_call(p, e);

@@ -101,6 +101,8 @@ static bool stopped_is(const parser *p, tk_kind a, tk_kind b) { return p->stoppe
 static void hint_word_assign(parser *p, diag *d, const ast_expr *e) {
     if (e == NULL || e->kind != EX_BINARY || e->op != OP_JUXT || e->kids->next->kind != EX_NAME) return;
     str word = e->kids->next->name;
+    const ast_expr *left = leftmost(e);
+    if (left->kind == EX_NAME && hint_starter(p, d, left->name)) return;
     if (p->stopped->space) ps_fix(p, d, "begin a new line, or put ';' between the statements");
     else if (str_is(word, "sum")) ps_fix(p, d, "+= sums");
     else if (str_is(word, "mean")) ps_fix(p, d, "avg= takes the mean");

@@ -114,7 +114,9 @@ static void split_holes(parser *p, ast_expr *e, str text, uint32_t offset) {
         if (c == '{' && !doubled) n = hole_at(p, text, i, offset, &hole);
         any = any || doubled || (c == '\\' && i + 1 < text.n && (text.p[i + 1] == '{' || text.p[i + 1] == '}'));
         if (n == 0) {
-            i += doubled || c == '\\' ? 2 : 1;
+            char unused[4];
+            if (c == '\\') literal_escape(text, &i, unused, &n); // \u{...} is no hole
+            else i += doubled ? 2 : 1;
             continue;
         }
         tail = add_piece(p, tail, (str){text.p + from, i - from}, offset + (uint32_t)from);

@@ -12,10 +12,22 @@ ast_stmt *stmt_new(parser *p, st_kind kind, uint32_t begin, ast_stmt ***tail) {
 
 void stmt_done(parser *p, ast_stmt *s) { s->at = ps_span_from(p, s->at.begin); }
 
+// Where a statement went on to the line of the stopped token only because the line before ends in an operator.
+static void note_goes_on(parser *p, diag *d) {
+    const token *t = p->stopped;
+    while (t > p->toks && !t->nl) t--;
+    if (t < p->toks + 2 || t->start || t == p->stopped) return;
+    const token *last = t - 1;
+    if (last->role == TR_BLOCK || last->kind == TK_SEMI) return;
+    span end = {p->src, last[-1].role == TR_ARROW ? last[-1].begin : last->begin, last->end};
+    ps_note(p, d, end, "the statement goes on behind this '%.*s' at the line's end", (int)(end.end - end.begin), p->src->text.p + end.begin);
+}
+
 void stmt_end(parser *p, ast_stmt *s, const char *after) {
     stmt_done(p, s);
     if (p->panic || ps_accept(p, TK_SEMI) || ps_line_ends(p) || ps_at(p, TK_RBRACE)) return;
     diag *d = ps_fail(p, ps_span_of(p, p->t), "expected the end of the line after %s, found %s", after, ps_found(p));
+    note_goes_on(p, d);
     hint_end(p, d, s->expr);
 }
 
