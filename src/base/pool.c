@@ -109,10 +109,13 @@ static int usable_cpus(cpu_set_t *set) {
     return n > 0 ? (int)n : 1;
 }
 
-// Workers take no signals: Ctrl-C and its like belong to the thread that called us.
+// Workers take no signals: Ctrl-C and its like belong to the thread that called us. The faults of their own work they
+// take: one that is blocked ends the process, whatever its handler would do (src/gguf/guard.c survives SIGBUS).
 static int create_quiet(worker *w) {
     sigset_t all, before;
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&w->id, NULL, worker_main, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
