@@ -21,6 +21,12 @@ int args_wrong(const char *name, const char *format, ...) {
     return 2;
 }
 
+int args_positional(const char *name, const char *argument, const char **model) {
+    if (*model) return args_wrong(name, "\"%s\" is one argument too many: the model is given with -m", argument);
+    *model = argument;
+    return -1;
+}
+
 // ---- near words --------------------------------------------------------------------------------
 // Edit distance with transpositions counted as one edit; words over 40 letters count as far.
 static int distance(const char *a, const char *b) {

@@ -31,6 +31,8 @@ typedef struct arg_command {
 int args_parse(const arg_command *c, int argc, char **argv, int *first);
 // Prints "tl NAME: message" and where help is; returns 2.
 int args_wrong(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// A model that may be given as an argument instead of with -m: -1, or 2 after a message if both were.
+int args_positional(const char *name, const char *argument, const char **model);
 // The one of `names` (ends with NULL) that `word` probably means, or NULL.
 const char *args_nearest(const char *word, const char *const *names);
 #endif

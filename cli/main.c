@@ -1,13 +1,10 @@
 // main.c - the program tl: finds the command and runs it. The commands are in commands.def.
 #include "args.h"
+#include "commands.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <tensorlogic.h>
-
-#define COMMAND(name, function, group, summary) int function(int argc, char **argv);
-#include "commands.def"
-#undef COMMAND
 
 typedef struct command {
     const char *name;

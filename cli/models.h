@@ -1,4 +1,4 @@
-// models.h - models by name: the catalog, where a model's file is, and the commands `tl models` and `tl pull`.
+// models.h - models by name: the catalog, where a model's file is, and fetching it.
 // Uses nothing of the library, so that a model can be fetched by a program that cannot load one.
 #ifndef CLI_MODELS_H
 #define CLI_MODELS_H
@@ -45,8 +45,4 @@ int model_path_by_name(const char *name, char *path, size_t cap, char *why, size
 int model_fetch(const model_row *row, bool quiet, char *why, size_t why_cap);
 // Compares the file's sha256 with the row's. 0, or -1 with the reason in `why`.
 int model_verify(const model_row *row, const char *path, bool quiet, char *why, size_t why_cap);
-
-// The commands; argv[0] is the command's name. They return the exit status: 0, 1 for a failure, 2 for usage.
-int cli_models(int argc, char **argv);
-int cli_pull(int argc, char **argv);
 #endif

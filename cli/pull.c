@@ -5,6 +5,7 @@
 //   NAME.fetch/      pip's temporary folder for the part under way
 // A run that ends in any way, at any moment, costs at most the part under way.
 #include "args.h"
+#include "commands.h"
 #include "fetch.h"
 #include "models.h"
 #include "progress.h"

@@ -1,0 +1,22 @@
+// chat.h - a conversation's state, shared by the turns (chat.c) and the /commands (chat_command.c).
+#ifndef CLI_CHAT_H
+#define CLI_CHAT_H
+#include "reply.h"
+
+typedef struct chat {
+    opened *o;
+    const model_args *model;
+    sampling_args *sampling;
+    tl_message *messages; // contents are owned; the first one may be the system message
+    size_t n, cap;
+    reply reply;
+    FILE *said;           // the reply under way
+    bool quit, forgot, continued, color;
+} chat;
+
+bool chat_add(chat *c, const char *role, const char *content); // false: out of memory
+void chat_clear(chat *c);                                      // all but the system message
+bool chat_set_system(chat *c, const char *text);               // "": none
+// Obeys "/word rest". Returns 0, or an exit status after its message (which does not end the conversation).
+int chat_command(chat *c, char *line);
+#endif

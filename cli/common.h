@@ -1,0 +1,79 @@
+// common.h - what most commands share: opening a model as the options say, messages, files and JSON.
+#ifndef CLI_COMMON_H
+#define CLI_COMMON_H
+#include "args.h"
+#include "commands.h"
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <tensorlogic.h>
+
+// ---- options -----------------------------------------------------------------------------------
+typedef struct model_args {
+    const char *model, *program, *pre, *chat_template, *isa, *cache_type; // chat_template: the path of a file
+    int threads;
+    int64_t n_ctx, n_batch;
+    bool no_repair, verbose;
+} model_args;
+
+// Rows of a command's option table. TEXT: for commands that need no weights.
+#define MODEL_OPTIONS_TEXT(a)                                                                                          \
+    {ARG_HEADING, "Model", 0, NULL, NULL, NULL, 0, 0},                                                                 \
+    {ARG_TEXT, "model", 'm', &(a).model, "MODEL", "a name that `tl models` lists, or a path (default: smollm2)", 0, 0}, \
+    {ARG_TEXT, "pre", 0, &(a).pre, "NAME", "pre-tokenizer instead of the file's", 0, 0},                               \
+    {ARG_FLAG, "verbose", 'v', &(a).verbose, NULL, "tell on stderr what is done, and how", 0, 0}
+#define MODEL_OPTIONS(a)                                                                                               \
+    MODEL_OPTIONS_TEXT(a),                                                                                             \
+    {ARG_TEXT, "program", 0, &(a).program, "FILE.tl", "the model's program instead of the built-in one", 0, 0},        \
+    {ARG_INT, "threads", 't', &(a).threads, "N", "threads (default: one for each physical core)", 0, 1024},            \
+    {ARG_I64, "ctx-size", 'c', &(a).n_ctx, "N", "room for N tokens in the cache", 0, 1e9},                             \
+    {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
+    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32 or q8_0 (default: as the program says)", 0, 0},     \
+    {ARG_TEXT, "isa", 0, &(a).isa, "NAME", "instruction set: ref, avx2, avx512, ... (default: the best)", 0, 0},       \
+    {ARG_FLAG, "no-repair", 0, &(a).no_repair, NULL, "a broken output.weight is an error", 0, 0}
+
+typedef struct sampling_args {
+    tl_sampling s;
+    int64_t seed; // -1: from the system's random numbers
+} sampling_args;
+#define SAMPLING_DEFAULT {.s = tl_sampling_default(), .seed = -1}
+#define SAMPLING_OPTIONS(a)                                                                                            \
+    {ARG_HEADING, "Sampling (in this order: penalties, top-k, top-p, min-p, temperature)", 0, NULL, NULL, NULL, 0, 0}, \
+    {ARG_FLOAT, "temp", 0, &(a).s.temperature, "T", "temperature; 0: always the most probable (default: 0.8)", 0, 100}, \
+    {ARG_I32, "top-k", 0, &(a).s.top_k, "N", "only the N most probable; 0: off (default: 40)", 0, 2e9},                \
+    {ARG_FLOAT, "top-p", 0, &(a).s.top_p, "P", "only the fewest that together reach P; 1: off (default: 0.95)", 1e-9, 1}, \
+    {ARG_FLOAT, "min-p", 0, &(a).s.min_p, "P", "only those of at least P times the best; 0: off (default: 0.05)", 0, 1}, \
+    {ARG_FLOAT, "repeat-penalty", 0, &(a).s.repeat_penalty, "X", "for tokens seen lately; 1: off (default: 1)", 1e-3, 1e3}, \
+    {ARG_FLOAT, "presence-penalty", 0, &(a).s.presence_penalty, "X", "taken from their logits (default: 0)", -1e3, 1e3}, \
+    {ARG_FLOAT, "frequency-penalty", 0, &(a).s.frequency_penalty, "X", "the same for each time (default: 0)", -1e3, 1e3}, \
+    {ARG_I32, "repeat-last-n", 0, &(a).s.penalty_last_n, "N", "how many tokens are lately; -1: all (default: 64)", -1, 2e9}, \
+    {ARG_I64, "seed", 's', &(a).seed, "S", "the same seed gives the same choices; -1: any (default: -1)", 0, 0}
+
+// ---- opening -----------------------------------------------------------------------------------
+typedef struct opened {
+    tl_engine *engine;
+    tl_model *model;
+    tl_session *session; // NULL until open_session
+} opened;
+// Opens the engine and the model, warning on stderr. Returns 0, or the exit status after its message.
+int open_model(const char *command, const model_args *a, bool tokenizer_only, opened *o);
+// n_ctx: room that is wanted if -c says nothing (0: the library's choice). n_batch the same.
+int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_t n_batch, opened *o);
+int open_sampler(const char *command, const sampling_args *a, bool verbose, tl_sampler **out);
+void opened_free(opened *o);
+
+// ---- messages ----------------------------------------------------------------------------------
+int fail(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3))); // returns 1
+int fail_with(const char *command, const tl_error *err); // returns the exit status
+bool color_wanted(FILE *to); // a terminal, and neither NO_COLOR nor TERM=dumb
+
+// ---- text --------------------------------------------------------------------------------------
+// The whole file, or stdin for "-" ; NUL-terminated, freed with free(). 0, or the exit status after its message.
+int read_file(const char *command, const char *path, char **text, size_t *n);
+// "1,2 3" or "[1, 2, 3]"; *ids freed with free(). False: something else is in it.
+bool parse_ids(const char *text, int32_t **ids, size_t *n);
+json_t *json_bytes(const char *text, size_t n); // bytes that are not UTF-8 become U+FFFD
+json_t *json_real_or_null(double x);            // null for what JSON cannot say
+int print_json(json_t *value);                  // pretty, frees it; returns the exit status
+double seconds_now(void);
+#endif

@@ -1,0 +1,39 @@
+// reply.h - computing a prompt and then token after token, with what the cache holds kept on record.
+#ifndef CLI_REPLY_H
+#define CLI_REPLY_H
+#include "common.h"
+
+typedef enum { STOP_END, STOP_LENGTH, STOP_CONTEXT, STOP_CANCELLED } stop_reason;
+
+typedef struct token_list {
+    int32_t *p;
+    size_t n, cap;
+} token_list;
+bool token_list_add(token_list *l, int32_t id);
+
+typedef struct reply { // zero, then the first group set by the caller
+    opened *o;
+    tl_sampler *sampler;
+    int64_t most;       // tokens of a reply; -1: until the end token or the cache is full
+    bool ignore_end;    // end tokens are text like any other
+    volatile int *cancel; // may be NULL
+    void (*show)(void *ctx, const char *text); // new text of the reply
+    void *ctx;
+
+    token_list held;    // the tokens whose keys and values the cache has
+    stop_reason stop;
+    int64_t prompt_tokens, prompt_computed, reply_tokens; // of the last reply
+    int64_t all_prompt, all_reply;                         // of all replies: computed ones
+    double prompt_seconds, reply_seconds;                  // of all replies
+} reply;
+
+// Brings the cache to hold ids[n]: what it holds already in common is kept, the rest computed. Then samples and shows.
+// TL_E_CANCELLED during the prompt is reported as STOP_CANCELLED, not as an error.
+tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err);
+void reply_print_speed(const reply *r); // on stderr
+const char *stop_name(stop_reason s);
+void reply_free(reply *r);
+
+// For `show`: text for a terminal loses control characters other than newline and tab.
+void print_reply_text(const char *text);
+#endif
