@@ -135,9 +135,9 @@ static int talk_piped(chat *c) {
 static const char *prompt_text(EditLine *el) {
     chat *c;
     el_get(el, EL_CLIENTDATA, &c);
-    // libedit takes what is between two \1 as taking no room.
     if (c->continued) return ". ";
-    return c->color ? "\1\033[1;32m\1> \1\033[0m\1" : "> ";
+    // What is between two \1 takes no room; libedit drops it at the very end, so a space follows.
+    return c->color ? "\1\033[1;32m\1>\1\033[0m\1 " : "> ";
 }
 
 static bool history_file(char *path, size_t cap) {
