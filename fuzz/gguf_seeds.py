@@ -67,6 +67,7 @@ def main():
         "overlap": image([], [tensor("a", [16], 0, 0), tensor("b", [16], 0, 32)], bytes(96)),
         "twice": image([key("k", 4, 1), key("k", 4, 2)], []),
         "huge": image([], [tensor("w", [1 << 62], 0, 0)], bytes(32)),
+        "offset-cut": image([], [tensor("w", [8], 0, 80)])[:-3],
         "many": struct.pack("<4sIQQ", b"GGUF", 3, 1 << 60, 1 << 60) + bytes(64),
     }
     folder = pathlib.Path(__file__).parent / "corpus" / "gguf"

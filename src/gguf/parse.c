@@ -261,7 +261,7 @@ static tl_status place(reader *r, gguf_tensor *t, size_t data_start) {
     uint64_t at = t->offset, room = data_start > r->f->size ? 0 : r->f->size - data_start;
     r->name = t->name;
     if (at % r->g->alignment)
-        return fail(r, TL_E_FORMAT, data_start, "its data offset %llu is no multiple of the alignment %u", (unsigned long long)at,
+        return fail(r, TL_E_FORMAT, room ? data_start : r->f->size, "its data offset %llu is no multiple of the alignment %u", (unsigned long long)at,
                     r->g->alignment);
     if (at > room || t->bytes > room - at)
         return fail(r, TL_E_FORMAT, r->f->size, "its %zu bytes at %llu of the data section do not fit: the section has %llu; "

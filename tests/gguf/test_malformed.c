@@ -110,6 +110,7 @@ static const bad_file bad_files[] = {
     {"G30 33 values of Q4_0", TENSOR "1:4 33:8 2:4 0:8 p32 z128", TL_E_FORMAT, 45, "no multiple of the 32 of a Q4_0"},
     {"G30 128 values of Q6_K", TENSOR "1:4 128:8 14:4 0:8 p32 z210", TL_E_FORMAT, 45, "no multiple of the 256 of a Q6_K"},
     {"G31 offset unaligned", TENSOR ROW "16:8 p32 z256", TL_E_FORMAT, 64, "no multiple of the alignment 32"},
+    {"G31 unaligned, cut in the padding", TENSOR ROW "16:8 z3", TL_E_FORMAT, 60, "no multiple of the alignment 32"},
     {"G31 offset at the end", TENSOR ROW "128:8 p32 z128", TL_E_FORMAT, 192, "do not fit"},
     {"G31 one byte short", TENSOR ROW "0:8 p32 z127", TL_E_FORMAT, 191, "128 bytes at 0 of the data section do not fit: the section has 127"},
     {"G31 offset wraps", TENSOR ROW "-32:8 p32 z128", TL_E_FORMAT, 192, "do not fit"},
