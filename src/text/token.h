@@ -54,7 +54,7 @@ enum {
 typedef VEC(int32_t) token_ids; // release with vec_free
 
 // Appends the ids of `text` to *out. TL_E_LIMIT: 2 GiB or more; TL_E_FORMAT: the vocabulary has neither bytes nor an
-// unknown token for a character; TL_E_MEMORY. On failure *out is as it was.
+// unknown token for a character (byte-level BPE leaves it out); TL_E_MEMORY. On failure *out is as it was.
 tl_status tokenizer_encode(const tokenizer *t, str text, unsigned flags, token_ids *out, tl_error *err);
 
 // A run of text and whether special tokens may be read in it.

@@ -28,25 +28,43 @@ static bool merge_parse(str merge, str *left, str *right) {
     return right->n > 0;
 }
 
-static tl_status merge_add(tokenizer *t, str merge, size_t rank, char *joined, int32_t guess, int32_t *result, tl_error *err) {
-    str left, right;
-    char shown[100];
-    if (!merge_parse(merge, &left, &right))
-        return err_set(err, TL_E_FORMAT, "tokenizer.ggml.merges[%zu] is '%s', not two pieces with a space between", rank,
-                       str_escape(shown, sizeof shown, merge));
-    tl_status status = TL_OK;
-    pair_slot pair = {.rank = (uint32_t)rank};
-    pair.left = piece_id(t, left, false, &status);
-    pair.right = piece_id(t, right, false, &status);
-    memcpy(joined, left.p, left.n);
-    memcpy(joined + left.n, right.p, right.n);
-    str both = {joined, left.n + right.n};
-    // Vocabularies mostly list what the merges make in the merges' order.
+// Up to MERGE_BATCH merges at a time, so that the tables' cache misses overlap.
+enum { MERGE_BATCH = VOCAB_BATCH / 2 };
+typedef struct merge_build {
+    tokenizer *t;
+    char *joined;
+    int32_t last; // what the last merge made; vocabularies mostly list these in the merges' order
+} merge_build;
+
+static int32_t joined_id(merge_build *m, str left, str right, tl_status *status) {
+    const tokenizer *t = m->t;
+    memcpy(m->joined, left.p, left.n);
+    memcpy(m->joined + left.n, right.p, right.n);
+    str both = {m->joined, left.n + right.n};
+    int32_t guess = m->last + 1;
     bool guessed = guess < t->n && str_eq(t->text[guess], both) && !(t->attr[guess] & ATTR_NOT_TEXT);
-    pair.merged = *result = guessed ? guess : piece_id(t, both, true, &status);
-    if (status != TL_OK) return err_set(err, status, "out of memory for the merges");
-    pair_add(t->pairs, t->pair_mask, pair);
-    return TL_OK;
+    return m->last = guessed ? guess : piece_id(m->t, both, true, status);
+}
+
+static tl_status merges_add(merge_build *m, const str *merges, size_t first, size_t n, tl_error *err) {
+    tokenizer *t = m->t;
+    str parts[2 * MERGE_BATCH];
+    pair_slot pairs[MERGE_BATCH];
+    char shown[100];
+    for (size_t i = 0; i < n; i++)
+        if (!merge_parse(merges[first + i], &parts[2 * i], &parts[2 * i + 1]))
+            return err_set(err, TL_E_FORMAT, "tokenizer.ggml.merges[%zu] is '%s', not two pieces with a space between", first + i,
+                           str_escape(shown, sizeof shown, merges[first + i]));
+    vocab_warm(t, parts, 2 * n);
+    tl_status status = TL_OK;
+    for (size_t i = 0; i < n; i++) {
+        str left = parts[2 * i], right = parts[2 * i + 1];
+        pairs[i] = (pair_slot){piece_id(t, left, false, &status), piece_id(t, right, false, &status), (uint32_t)(first + i), 0};
+        pairs[i].merged = joined_id(m, left, right, &status);
+        pair_warm(t->pairs, t->pair_mask, &pairs[i]);
+    }
+    for (size_t i = 0; i < n; i++) pair_add(t->pairs, t->pair_mask, pairs[i]);
+    return status == TL_OK ? TL_OK : err_set(err, status, "out of memory for the merges");
 }
 
 static tl_status pairs_build(tokenizer *t, const token_source *s, tl_error *err) {
@@ -60,13 +78,12 @@ static tl_status pairs_build(tokenizer *t, const token_source *s, tl_error *err)
     t->pair_mask = (uint32_t)cap - 1;
     t->pairs = mem_alloc(cap * sizeof *t->pairs);
     t->extra_pool = mem_alloc(total);
-    char *joined = mem_alloc(longest + 1);
-    tl_status status = t->pairs && t->extra_pool && joined ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
+    merge_build m = {t, mem_alloc(longest + 1), -1};
+    tl_status status = t->pairs && t->extra_pool && m.joined ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
     if (status == TL_OK) memset(t->pairs, 0xff, cap * sizeof *t->pairs);
-    int32_t result = -1;
-    for (size_t i = 0; i < s->n_merges && status == TL_OK; i++)
-        status = merge_add(t, s->merges[i], i, joined, result + 1, &result, err);
-    mem_free(joined);
+    for (size_t i = 0; i < s->n_merges && status == TL_OK; i += MERGE_BATCH)
+        status = merges_add(&m, s->merges, i, s->n_merges - i < MERGE_BATCH ? s->n_merges - i : MERGE_BATCH, err);
+    mem_free(m.joined);
     return status;
 }
 

@@ -98,13 +98,21 @@ typedef struct encoder {
 
 static inline uint64_t text_hash(const char *p, size_t n) {
     uint64_t h = n * 0x9e3779b97f4a7c15u, w = 0;
-    for (; n >= 8; p += 8, n -= 8) {
-        memcpy(&w, p, 8);
-        h = (h ^ w) * 0x9fb21c651e98df25u;
-        h ^= h >> 32;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8) {
+            memcpy(&w, p + i, 8);
+            h = (h ^ w) * 0x9fb21c651e98df25u;
+            h ^= h >> 32;
+        }
+        memcpy(&w, p + n - 8, 8);
+    } else if (n >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + n - 4, 4);
+        w = first | (uint64_t)last << 32;
+    } else if (n) {
+        w = (unsigned char)p[0] | (uint64_t)(unsigned char)p[n / 2] << 8 | (uint64_t)(unsigned char)p[n - 1] << 16;
     }
-    w = 0;
-    for (size_t i = 0; i < n; i++) w |= (uint64_t)(unsigned char)p[i] << (8 * i);
     h = (h ^ w) * 0x9fb21c651e98df25u;
     h ^= h >> 32;
     h *= 0xd6e8feb86659fd93u;
@@ -114,6 +122,9 @@ static inline uint64_t text_hash(const char *p, size_t n) {
 // token_vocab.c
 tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err);
 int32_t vocab_find(const tokenizer *t, const char *p, size_t n); // -1: none
+// Brings into the cache what looking up the n <= VOCAB_BATCH texts will touch: a table as large as a vocabulary's is not in it.
+enum { VOCAB_BATCH = 64 };
+void vocab_warm(const tokenizer *t, const str *texts, size_t n);
 static inline int32_t vocab_find_text(const tokenizer *t, const char *p, size_t n) { // only tokens that text may become
     if (n > t->longest) return -1;
     int32_t id = vocab_find(t, p, n);
@@ -130,13 +141,12 @@ tl_status attr_build(tokenizer *t, const token_source *s, tl_error *err);
 
 // token_piece.c
 tl_status piece_build(tokenizer *t, tl_error *err);
-// The code point that byte-level vocabularies write for a byte, and back (-1: none such).
-uint32_t byte_to_char(unsigned char b);
-int char_to_byte(uint32_t c);
+uint32_t byte_to_char(unsigned char b); // the code point that byte-level vocabularies write for a byte
 
 // token_merge.c: merges e->syms (one word over `text`; id, start and end are set) until no pair is left, appends the ids.
 tl_status merge_word(encoder *e, const char *text);
-void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair);
+void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair); // keeps the first of equal pairs, which has the better rank
+void pair_warm(const pair_slot *pairs, uint32_t mask, const pair_slot *pair);
 
 // Build what a kind of model needs; append the ids of one fragment of text, which special tokens or
 // the text's ends delimit.

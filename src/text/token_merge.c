@@ -7,7 +7,7 @@ enum { SCAN_MOST = 24 }; // symbols
 
 static uint32_t pair_place(int32_t left, int32_t right) {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> 32);
+    return (uint32_t)((h ^ h >> 29) >> 24);
 }
 
 static bool bpe_pair(const tokenizer *t, const merge_sym *l, const merge_sym *r, uint32_t *priority, int32_t *merged) {
@@ -22,7 +22,10 @@ static bool bpe_pair(const tokenizer *t, const merge_sym *l, const merge_sym *r,
     }
 }
 
-// Keeps the first of equal pairs, which has the better rank.
+void pair_warm(const pair_slot *pairs, uint32_t mask, const pair_slot *pair) {
+    __builtin_prefetch(&pairs[pair_place(pair->left, pair->right) & mask], 1);
+}
+
 void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair) {
     uint32_t i = pair_place(pair.left, pair.right) & mask;
     while (pairs[i].left >= 0) {
@@ -141,7 +144,8 @@ static bool merge_heap(encoder *e, const char *text, size_t *n) {
     return true;
 }
 
-// A symbol that is no token becomes the tokens of its bytes; without those, the unknown token once.
+// A symbol that is no token becomes the tokens of its bytes; without those, the unknown token once. Byte-level BPE has no
+// unknown token: what its alphabet lacks (a few control characters, in some vocabularies) is left out, as the reference does.
 static tl_status emit(encoder *e, const char *text, const merge_sym *s) {
     const tokenizer *t = e->t;
     if (s->id >= 0 && s->id < t->n) return vec_push(e->out, s->id) ? TL_OK : err_set(e->err, TL_E_MEMORY, "out of memory");
@@ -152,7 +156,7 @@ static tl_status emit(encoder *e, const char *text, const merge_sym *s) {
         any = true;
         if (!vec_push(e->out, id)) return err_set(e->err, TL_E_MEMORY, "out of memory");
     }
-    if (any) return TL_OK;
+    if (any || t->kind == MODEL_BPE) return TL_OK;
     if (t->unk < 0) {
         char shown[40];
         return err_set(e->err, TL_E_FORMAT, "the vocabulary has no token for '%s': neither bytes nor an unknown token",

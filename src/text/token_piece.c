@@ -13,9 +13,15 @@ uint32_t byte_to_char(unsigned char b) {
     return b < 0x21 ? 256u + b : b == 0xad ? 323u : 289u + (b - 0x7fu);
 }
 
-int char_to_byte(uint32_t c) {
-    if (c < 256) return byte_prints(c) ? (int)c : -1;
-    return c < 289 ? (int)c - 256 : c < 323 ? (int)c - 289 + 0x7f : c == 323 ? 0xad : -1;
+// The alphabet the other way round: the byte of each code point below ALPHABET, -1: none.
+enum { ALPHABET = 324 };
+typedef struct alphabet {
+    int16_t byte[ALPHABET];
+} alphabet;
+
+static void alphabet_make(alphabet *a) {
+    memset(a, 0xff, sizeof *a);
+    for (int b = 0; b < 256; b++) a->byte[byte_to_char((unsigned char)b)] = (int16_t)b;
 }
 
 // "<0x1F>" is byte 0x1f; anything else -1.
@@ -41,14 +47,15 @@ static size_t unescape(char *out, str s) {
 }
 
 // The byte alphabet to bytes; characters outside of it stay.
-static size_t unspell(char *out, str s) {
+static size_t unspell(const alphabet *a, char *out, str s) {
     size_t n = 0;
     for (size_t i = 0; i < s.n;) {
         unsigned char c = (unsigned char)s.p[i];
-        bool two = c >= 0xc2 && c < 0xe0 && i + 1 < s.n && ((unsigned char)s.p[i + 1] & 0xc0) == 0x80;
-        int byte = char_to_byte(two ? (uint32_t)(c & 0x1f) << 6 | ((unsigned char)s.p[i + 1] & 0x3f) : c < 0x80 ? c : UINT32_MAX);
-        if (byte >= 0) out[n++] = (char)byte, i += two ? 2 : 1;
-        else out[n++] = s.p[i++];
+        bool two = c >= 0xc2 && c <= 0xc5 && i + 1 < s.n && ((unsigned char)s.p[i + 1] & 0xc0) == 0x80;
+        uint32_t code = two ? (uint32_t)(c & 0x1f) << 6 | ((unsigned char)s.p[i + 1] & 0x3f) : c < 0x80 ? c : ALPHABET;
+        int byte = code < ALPHABET ? a->byte[code] : -1;
+        out[n++] = byte >= 0 ? (char)byte : s.p[i];
+        i += byte >= 0 && two ? 2 : 1;
     }
     return n;
 }
@@ -80,6 +87,8 @@ tl_status piece_build(tokenizer *t, tl_error *err) {
     if (!t->pieces || !t->piece_pool) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
     bool spelled = t->kind == MODEL_BPE && !(t->pre_flags & PRE_RAW);
     char *at = t->piece_pool;
+    alphabet a;
+    alphabet_make(&a);
     for (int32_t i = 0; i < t->n; i++) {
         unsigned attr = t->attr[i];
         size_t n = 0;
@@ -91,7 +100,7 @@ tl_status piece_build(tokenizer *t, tl_error *err) {
                 t->pieces[i] = t->text[i];
                 continue;
             }
-            n = spelled ? unspell(at, t->text[i]) : unescape(at, t->text[i]);
+            n = spelled ? unspell(&a, at, t->text[i]) : unescape(at, t->text[i]);
         } else if (attr & ATTR_BYTE) {
             TL_TRY(byte_piece(t, i, at, err));
             n = 1;

@@ -10,6 +10,30 @@ int32_t vocab_find(const tokenizer *t, const char *p, size_t n) {
     }
 }
 
+void vocab_warm(const tokenizer *t, const str *texts, size_t n) {
+    uint64_t hash[VOCAB_BATCH];
+    int32_t id[VOCAB_BATCH];
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = text_hash(texts[i].p, texts[i].n);
+        __builtin_prefetch(&t->slots[hash[i] & t->slot_mask]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        id[i] = t->slots[hash[i] & t->slot_mask].id;
+        if (id[i] < 0) continue;
+        __builtin_prefetch(&t->text[id[i]]);
+        __builtin_prefetch(&t->attr[id[i]]);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (id[i] >= 0) __builtin_prefetch(t->text[id[i]].p);
+}
+
+static void insert(tokenizer *t, int32_t id, uint64_t h) {
+    uint32_t i = (uint32_t)h & t->slot_mask;
+    while (t->slots[i].id >= 0 && !(t->slots[i].tag == h >> 32 && str_eq(t->text[t->slots[i].id], t->text[id])))
+        i = (i + 1) & t->slot_mask;
+    if (t->slots[i].id < 0) t->slots[i] = (vocab_slot){(uint32_t)(h >> 32), id};
+}
+
 // Of tokens that are spelled alike the first counts. An empty text is no token that text could become.
 tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err) {
     if (s->n_tokens == 0) return err_set(err, TL_E_FORMAT, "the vocabulary (tokenizer.ggml.tokens) is empty");
@@ -23,15 +47,17 @@ tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err) {
     t->attr = mem_calloc((size_t)t->n, sizeof *t->attr);
     if (!t->slots || !t->attr) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
     memset(t->slots, 0xff, cap * sizeof *t->slots);
-    for (int32_t id = 0; id < t->n; id++) {
-        str text = t->text[id];
-        if (text.n == 0) continue;
-        if (text.n > t->longest) t->longest = text.n;
-        uint64_t h = text_hash(text.p, text.n);
-        uint32_t i = (uint32_t)h & t->slot_mask;
-        while (t->slots[i].id >= 0 && !(t->slots[i].tag == h >> 32 && str_eq(t->text[t->slots[i].id], text)))
-            i = (i + 1) & t->slot_mask;
-        if (t->slots[i].id < 0) t->slots[i] = (vocab_slot){(uint32_t)(h >> 32), id};
+    for (int32_t first = 0; first < t->n; first += VOCAB_BATCH) {
+        uint64_t hash[VOCAB_BATCH];
+        int32_t last = t->n - first < VOCAB_BATCH ? t->n : first + VOCAB_BATCH;
+        for (int32_t id = first; id < last; id++) {
+            str text = t->text[id];
+            if (text.n > t->longest) t->longest = text.n;
+            hash[id - first] = text_hash(text.p, text.n);
+            __builtin_prefetch(&t->slots[hash[id - first] & t->slot_mask], 1);
+        }
+        for (int32_t id = first; id < last; id++)
+            if (t->text[id].n) insert(t, id, hash[id - first]);
     }
     return TL_OK;
 }
