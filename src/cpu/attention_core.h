@@ -1,0 +1,431 @@
+// attention_core.h - attention in the words of simd_*.h; included once by each attention_ISA.c. See attention.h for how a
+// call is cut and what defines a row's numbers.
+//
+// A tile is some rows of one sequence times the query heads of one kv head: `vectors` query vectors that read the same keys
+// and values. Chunk by chunk: scores (each key converted once for all vectors), softmax weights, weighted values; then the
+// chunk's (max, sum, values) are folded into the running ones, or left in `work` for the thread that merges.
+//
+// What keeps a row's bits its own: a score is a sum over lanes of d, then over lanes by halves, whatever tile computes it;
+// weights stand at their entry's place in the chunk, 0 where the row may not read, and are summed lane by lane; values
+// are added in the order of entries, and only entries that the row reads touch it (a NaN elsewhere stays elsewhere).
+#include <math.h>
+
+#include "cpu/attention.h"
+#include "cpu/convert_core.h"
+#include "cpu/math_core.h"
+
+enum { QK_KEYS = 4, CHUNK_WORDS = ATTN_CHUNK / 32, AHEAD = 12 }; // AHEAD: entries that memory is asked for in advance
+
+typedef struct tile_row {
+    int64_t lo, hi;             // list entries that the row may read by position
+    uint32_t bits[CHUNK_WORDS]; // of the present chunk
+} tile_row;
+
+typedef struct tile {
+    const attn_args *a;
+    const attn_item *it;
+    const attn_seq *seq;
+    int group, vectors;
+    int64_t dk, dv;       // padded to whole vectors: strides of q and of results
+    bool key_direct, value_direct; // float16 rows are read in place: too few vectors to repay a conversion
+    const char *k, *v;    // this kv head in slot 0
+    float *q;             // [vectors, dk], times scale
+    float *weights;       // [vectors, ATTN_CHUNK]: scores, then weights
+    float *part, *acc;    // [vectors, dv]: the chunk's and the running weighted values
+    float *max, *sum;     // [vectors]: the chunk's
+    float *top, *total;   // [vectors]: running
+    float *panel;         // converted keys or values
+    tile_row *row;        // [rows]
+} tile;
+
+V_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
+V_INLINE float exp_weight(float x) { return v_first(v_exp_weight(v_set1(x))); }
+
+static size_t head_bytes(tl_dtype type, int64_t values) {
+    return type == DT_Q8_0 ? (size_t)(values / Q8_VALUES * Q8_BYTES) : (size_t)values * (type == DT_F16 ? 2 : 4);
+}
+
+// ---- set-up ------------------------------------------------------------------------------------------
+static float *take(float **from, int64_t n) {
+    float *p = *from;
+    *from += n;
+    return p;
+}
+
+static void load_queries(tile *t) {
+    const attn_args *a = t->a;
+    vf scale = v_set1(a->scale);
+    for (int i = 0; i < t->vectors; i++) {
+        int64_t row = t->it->row0 + i / t->group, head = (int64_t)t->it->kv_head * t->group + i % t->group;
+        const float *from = a->q + row * a->q_stride + head * a->dk;
+        float *to = t->q + i * t->dk;
+        int64_t d = 0;
+        for (; d + V_N <= a->dk; d += V_N) v_store(to + d, v_mul(v_load(from + d), scale));
+        for (; d < a->dk; d++) to[d] = from[d] * a->scale;
+        for (; d < t->dk; d++) to[d] = 0;
+    }
+}
+
+static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *scratch) {
+    int group = a->heads / a->kv_heads, vectors = (int)it->rows * group;
+    *t = (tile){.a = a, .it = it, .seq = &a->seqs[a->seq[it->row0]], .group = group, .vectors = vectors, .dk = padded(a->dk), .dv = padded(a->dv)};
+    bool half = a->kv_type == DT_F16;
+    t->key_direct = half && vectors <= QK_ROWS && a->dk % V_N == 0;
+    t->value_direct = half && vectors <= PV_ROWS && a->dv % V_N == 0;
+    t->k = (const char *)a->k + head_bytes(a->kv_type, (int64_t)a->dk * it->kv_head);
+    t->v = (const char *)a->v + head_bytes(a->kv_type, (int64_t)a->dv * it->kv_head);
+    t->row = scratch; // first: it wants the most alignment
+    float *p = (float *)(t->row + it->rows);
+    t->q = take(&p, vectors * t->dk);
+    t->weights = take(&p, (int64_t)vectors * ATTN_CHUNK);
+    t->part = take(&p, vectors * t->dv);
+    t->acc = take(&p, vectors * t->dv);
+    t->max = take(&p, vectors);
+    t->sum = take(&p, vectors);
+    t->top = take(&p, vectors);
+    t->total = take(&p, vectors);
+    t->panel = p;
+    load_queries(t);
+    for (int64_t r = 0; r < it->rows; r++) attn_range(a, it->row0 + r, &t->row[r].lo, &t->row[r].hi);
+}
+
+// ---- what is visible -----------------------------------------------------------------------------------
+static uint32_t mask_word(const attn_args *a, int64_t row, int64_t i) { // bits of entries i .. i + 31; any where there are none
+    const uint32_t *m = a->mask + row * a->mask_stride;
+    int64_t w = i >> 5;
+    int shift = (int)(i & 31);
+    uint64_t low = w >= 0 && w < a->mask_stride ? m[w] : 0, high = w + 1 >= 0 && w + 1 < a->mask_stride ? m[w + 1] : 0;
+    return (uint32_t)((high << 32 | low) >> shift);
+}
+
+static uint32_t range_bits(int64_t from, int64_t to) { // those of 0..31 in [from, to)
+    if (from < 0) from = 0;
+    if (to > 32) to = 32;
+    return from < to ? UINT32_MAX >> (32 - (to - from)) << from : 0;
+}
+
+// Marks what each row reads of the chunk whose first entry is list entry `base`; [*lo, *hi) spans them, from base.
+static bool mark_chunk(tile *t, int64_t base, int *lo, int *hi) {
+    *lo = ATTN_CHUNK;
+    *hi = 0;
+    for (int64_t r = 0; r < t->it->rows; r++) {
+        tile_row *row = &t->row[r];
+        for (int w = 0; w < CHUNK_WORDS; w++) {
+            uint32_t b = range_bits(row->lo - base - 32 * w, row->hi - base - 32 * w);
+            if (b && t->a->mask) b &= mask_word(t->a, t->it->row0 + r, base + 32 * w);
+            row->bits[w] = b;
+            if (!b) continue;
+            int first = 32 * w + __builtin_ctz(b), end = 32 * w + 32 - __builtin_clz(b);
+            if (first < *lo) *lo = first;
+            if (end > *hi) *hi = end;
+        }
+    }
+    return *lo < *hi;
+}
+
+static bool row_reads(const tile_row *row, int j, int n) { // any of the n <= 32 entries from j, a multiple of n
+    return row->bits[j / 32] >> (j % 32) & (UINT32_MAX >> (32 - n));
+}
+
+// ---- scores ----------------------------------------------------------------------------------------------
+V_INLINE vf load_some(bool half, const void *p, int64_t d) {
+    return half ? v_load_f16((const uint16_t *)p + d) : v_load((const float *)p + d);
+}
+
+// Scores of `rows` vectors with four keys (float32, or float16 read in place).
+V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, const void *const key[QK_KEYS], int64_t dk, float *out) {
+    vf s[QK_ROWS][QK_KEYS];
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int j = 0; j < QK_KEYS; j++) s[r][j] = v_zero();
+    for (int64_t d = 0; d < dk; d += V_N) {
+        vf x[QK_ROWS];
+        V_UNROLL for (int r = 0; r < rows; r++) x[r] = v_load(q + r * stride + d);
+        V_UNROLL for (int j = 0; j < QK_KEYS; j++) {
+            vf y = load_some(half, key[j], d);
+            V_UNROLL for (int r = 0; r < rows; r++) s[r][j] = v_fma(x[r], y, s[r][j]);
+        }
+    }
+    V_UNROLL for (int r = 0; r < rows; r++) v_hsum4(out + r * ATTN_CHUNK, s[r][0], s[r][1], s[r][2], s[r][3]);
+}
+
+V_INLINE void score_rows(const tile *t, bool half, int n, const float *q, const void *const key[QK_KEYS], float *out) {
+    int64_t dk = (t->a->dk + V_N - 1) / V_N * V_N, stride = t->dk;
+    int i = 0;
+    for (; i + QK_ROWS <= n; i += QK_ROWS) score_tile(QK_ROWS, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
+    for (; i + 3 <= n; i += 3) score_tile(3, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
+    for (; i + 2 <= n; i += 2) score_tile(2, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
+    for (; i < n; i++) score_tile(1, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
+}
+
+static void score_some(const tile *t, int first, int n, const void *const key[QK_KEYS], int j) {
+    const float *q = t->q + first * t->dk;
+    float *out = t->weights + (int64_t)first * ATTN_CHUNK + j;
+    if (t->key_direct) score_rows(t, true, n, q, key, out);
+    else score_rows(t, false, n, q, key, out);
+}
+
+static void convert_row(const tile *t, const void *from, float *to, int64_t n, int64_t stride) {
+    V_NAME(load)(t->a->kv_type, from, to, n);
+    for (; n < stride; n++) to[n] = 0;
+}
+
+static void ask_ahead(const char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
+static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
+    const attn_args *a = t->a;
+    const int32_t *slots = t->seq->slots;
+    size_t bytes = head_bytes(a->kv_type, a->dk);
+    for (int j = lo / QK_KEYS * QK_KEYS; j < hi; j += QK_KEYS) {
+        const void *key[QK_KEYS];
+        for (int i = 0; i < QK_KEYS; i++) {
+            int e = j + i < lo ? lo : j + i < hi ? j + i : hi - 1; // beside the span: any readable entry, not used
+            key[i] = t->k + (size_t)slots[base + e] * a->k_slot_bytes;
+            if (e + AHEAD < hi) ask_ahead(t->k + (size_t)slots[base + e + AHEAD] * a->k_slot_bytes, bytes);
+            if (!t->key_direct) {
+                convert_row(t, key[i], t->panel + i * t->dk, a->dk, t->dk);
+                key[i] = t->panel + i * t->dk;
+            }
+        }
+        for (int v = 0; v < t->vectors; v += QK_ROWS) {
+            int n = t->vectors - v < QK_ROWS ? t->vectors - v : QK_ROWS;
+            bool any = false;
+            for (int r = v / t->group; r <= (v + n - 1) / t->group && !any; r++) any = row_reads(&t->row[r], j, QK_KEYS);
+            if (any) score_some(t, v, n, key, j);
+        }
+    }
+}
+
+// ---- weights -----------------------------------------------------------------------------------------------
+// Scores of one vector to weights relative to their maximum.
+static void weigh(tile *t, int i, int lo, int hi) {
+    const attn_args *a = t->a;
+    const uint32_t *bits = t->row[i / t->group].bits;
+    float *w = t->weights + (int64_t)i * ATTN_CHUNK;
+    vf none = v_set1(-INFINITY), top = none, sum = v_zero();
+    int from = lo / V_N * V_N;
+    for (int j = from; j < hi; j += V_N) {
+        vf s = v_load(w + j);
+        if (a->softcap > 0) s = v_mul(v_set1(a->softcap), v_tanh(v_div(s, v_set1(a->softcap))));
+        s = v_sel(v_from_bits(bits[j / 32] >> (j % 32)), s, none);
+        v_store(w + j, s);
+        top = v_max(s, top);
+    }
+    float max = v_hmax(top);
+    vf base = v_set1(max == -INFINITY ? 0.0f : max);
+    for (int j = from; j < hi; j += V_N) {
+        vf p = v_exp_weight(v_sub(v_load(w + j), base));
+        v_store(w + j, p);
+        sum = v_add(sum, p);
+    }
+    t->max[i] = max;
+    t->sum[i] = v_hsum(sum);
+}
+
+// ---- values ------------------------------------------------------------------------------------------------
+enum { PV_MOST = 8 };
+
+// `rows` vectors' sums, columns [0, vecs * V_N) of them, plus n entries' values times weights.
+V_INLINE void value_tile(int rows, int vecs, bool half, const float *w, float *sums, int64_t stride, const void *const *value, int64_t d, int n) {
+    vf s[PV_ROWS][PV_MOST];
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int c = 0; c < vecs; c++) s[r][c] = v_load(sums + r * stride + d + c * V_N);
+    for (int j = 0; j < n; j++) {
+        vf y[PV_MOST];
+        V_UNROLL for (int c = 0; c < vecs; c++) y[c] = load_some(half, value[j], d + c * V_N);
+        V_UNROLL for (int r = 0; r < rows; r++) {
+            vf x = v_set1(w[r * ATTN_CHUNK + j]);
+            V_UNROLL for (int c = 0; c < vecs; c++) s[r][c] = v_fma(x, y[c], s[r][c]);
+        }
+    }
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int c = 0; c < vecs; c++) v_store(sums + r * stride + d + c * V_N, s[r][c]);
+}
+
+V_INLINE int64_t value_columns(int rows, int vecs, const tile *t, const float *w, float *sums, const void *const *value, int64_t d, int n) {
+    int64_t dv = (t->a->dv + V_N - 1) / V_N * V_N;
+    for (; d + vecs * V_N <= dv; d += vecs * V_N) {
+        if (t->value_direct) value_tile(rows, vecs, true, w, sums, t->dv, value, d, n);
+        else value_tile(rows, vecs, false, w, sums, t->dv, value, d, n);
+    }
+    return d;
+}
+
+V_INLINE void value_rows(int rows, const tile *t, int first, const void *const *value, int j, int n) {
+    const float *w = t->weights + (int64_t)first * ATTN_CHUNK + j;
+    float *sums = t->part + first * t->dv;
+    int64_t d = 0; // as many columns at a time as there are registers for
+    if (rows * 8 <= PV_SUMS) d = value_columns(rows, 8, t, w, sums, value, d, n);
+    if (rows * 4 <= PV_SUMS) d = value_columns(rows, 4, t, w, sums, value, d, n);
+    d = value_columns(rows, 2, t, w, sums, value, d, n);
+    value_columns(rows, 1, t, w, sums, value, d, n);
+}
+
+// Vectors [first, first + rows) read all of the n entries from j of the chunk.
+static void add_values(const tile *t, int first, int rows, const void *const *value, int j, int n) {
+    while (rows > 0) {
+        int some = rows >= PV_ROWS ? PV_ROWS : rows >= 6 ? 6 : rows == 5 ? 3 : rows;
+        switch (some) {
+        case 1: value_rows(1, t, first, value, j, n); break;
+        case 2: value_rows(2, t, first, value, j, n); break;
+        case 3: value_rows(3, t, first, value, j, n); break;
+        case 4: value_rows(4, t, first, value, j, n); break;
+        case 6: value_rows(6, t, first, value, j, n); break;
+        default: value_rows(PV_ROWS, t, first, value, j, n);
+        }
+        first += some;
+        rows -= some;
+    }
+}
+
+static uint64_t panel_bits(const tile *t, int vector, int j0) {
+    const uint32_t *bits = t->row[vector / t->group].bits;
+    return bits[j0 / 32] | (uint64_t)bits[j0 / 32 + 1] << 32;
+}
+
+// Vectors [first, first + n) over a panel's entries, cut where one of them starts or stops reading.
+static void value_group(const tile *t, int first, int n, const void *const value[ATTN_PANEL], int j0) {
+    for (int j = 0; j < ATTN_PANEL;) {
+        uint64_t any = 0;
+        for (int v = 0; v < n; v++) any |= panel_bits(t, first + v, j0) >> j;
+        if (!any) return;
+        j += __builtin_ctzll(any);
+        int len = ATTN_PANEL - j;
+        for (int v = 0; v < n; v++) {
+            uint64_t b = panel_bits(t, first + v, j0) >> j, change = b & 1 ? ~b : b;
+            if (change && __builtin_ctzll(change) < len) len = __builtin_ctzll(change);
+        }
+        for (int v = 0; v < n;) { // neighbours that read together
+            int end = v;
+            while (end < n && panel_bits(t, first + end, j0) >> j & 1) end++;
+            if (end > v) add_values(t, first + v, end - v, value + j, j0 + j, len);
+            v = end > v ? end : v + 1;
+        }
+        j += len;
+    }
+}
+
+static void value_chunk(const tile *t, int64_t base, int lo, int hi) {
+    const attn_args *a = t->a;
+    const int32_t *slots = t->seq->slots;
+    size_t bytes = head_bytes(a->kv_type, a->dv);
+    int64_t stride = t->dv + 16; // so that rows do not share cache sets
+    int groups = (t->vectors + PV_ROWS - 1) / PV_ROWS, each = (t->vectors + groups - 1) / groups;
+    for (int j0 = lo / ATTN_PANEL * ATTN_PANEL; j0 < hi; j0 += ATTN_PANEL) {
+        const void *value[ATTN_PANEL] = {0};
+        for (int j = j0 > lo ? j0 : lo; j < j0 + ATTN_PANEL && j < hi; j++) {
+            const char *from = t->v + (size_t)slots[base + j] * a->v_slot_bytes;
+            value[j - j0] = from;
+            if (t->value_direct) ask_ahead(from, bytes);
+            else {
+                if (j + AHEAD < hi) ask_ahead(t->v + (size_t)slots[base + j + AHEAD] * a->v_slot_bytes, bytes);
+                convert_row(t, from, t->panel + (j - j0) * stride, a->dv, t->dv);
+                value[j - j0] = t->panel + (j - j0) * stride;
+            }
+        }
+        for (int v = 0; v < t->vectors; v += each) value_group(t, v, t->vectors - v < each ? t->vectors - v : each, value, j0);
+    }
+}
+
+// ---- chunks ------------------------------------------------------------------------------------------------
+// The chunk's max, sum and part of every vector; sum 0 where it reads nothing.
+static void attend_chunk(tile *t, int64_t chunk) {
+    int64_t base = chunk * ATTN_CHUNK - t->seq->dropped;
+    int lo, hi;
+    memset(t->part, 0, (size_t)(t->vectors * t->dv) * sizeof *t->part);
+    memset(t->sum, 0, (size_t)t->vectors * sizeof *t->sum);
+    if (!mark_chunk(t, base, &lo, &hi)) return;
+    score_chunk(t, base, lo, hi);
+    for (int i = 0; i < t->vectors; i++) weigh(t, i, lo, hi);
+    value_chunk(t, base, lo, hi);
+}
+
+// Adds a chunk's partial to a vector's running one.
+static void fold(float *top, float *total, float *acc, float max, float sum, const float *part, int64_t dv) {
+    if (sum == 0) return;
+    float most = max > *top ? max : *top, base = most == -INFINITY ? 0.0f : most;
+    float keep = exp_weight(*top - base), add = exp_weight(max - base);
+    *total = *total * keep + sum * add;
+    *top = most;
+    for (int64_t d = 0; d < dv; d += V_N) v_store(acc + d, v_fma(v_load(part + d), v_set1(add), v_mul(v_load(acc + d), v_set1(keep))));
+}
+
+static void start_running(tile *t) {
+    memset(t->acc, 0, (size_t)(t->vectors * t->dv) * sizeof *t->acc);
+    for (int i = 0; i < t->vectors; i++) {
+        t->top[i] = -INFINITY;
+        t->total[i] = 0;
+    }
+}
+
+static void finish(const tile *t) {
+    const attn_args *a = t->a;
+    for (int i = 0; i < t->vectors; i++) {
+        int64_t row = t->it->row0 + i / t->group, head = (int64_t)t->it->kv_head * t->group + i % t->group;
+        float *out = a->out + row * a->out_stride + head * a->dv, total = t->total[i], keep = 1;
+        if (total != 0 && a->sinks) {
+            float top = t->top[i] == -INFINITY ? 0.0f : t->top[i], sink = a->sinks[head], base = sink > top ? sink : top;
+            keep = exp_weight(top - base);
+            total = total * keep + exp_weight(sink - base);
+        }
+        vf scale = v_set1(total == 0 ? 0.0f : keep / total);
+        const float *from = t->acc + i * t->dv;
+        int64_t d = 0;
+        for (; d + V_N <= a->dv; d += V_N) v_store(out + d, v_mul(v_load(from + d), scale));
+        if (d < a->dv) v_storen(out + d, v_mul(v_load(from + d), scale), a->dv - d);
+    }
+}
+
+// One chunk of a split tile: its partials go to `work`, and whoever comes last folds them all.
+static void attend_split(tile *t) {
+    const attn_args *a = t->a;
+    const attn_item *it = t->it;
+    attend_chunk(t, it->chunk0);
+    for (int i = 0; i < t->vectors; i++) {
+        float *p = attn_partial(a, it, it->row0 + i / t->group, it->kv_head * t->group + i % t->group, it->chunk0);
+        p[0] = t->max[i];
+        p[1] = t->sum[i];
+        memcpy(p + ATTN_HEAD, t->part + i * t->dv, (size_t)a->dv * sizeof *p);
+    }
+    if (!attn_item_done(a, it)) return;
+    start_running(t);
+    for (int i = 0; i < t->vectors; i++) {
+        for (int64_t c = it->first; c < it->last; c++) {
+            const float *p = attn_partial(a, it, it->row0 + i / t->group, it->kv_head * t->group + i % t->group, c);
+            memcpy(t->part, p + ATTN_HEAD, (size_t)a->dv * sizeof *p);
+            fold(&t->top[i], &t->total[i], t->acc + i * t->dv, p[0], p[1], t->part, t->dv);
+        }
+    }
+    finish(t);
+}
+
+static void attend_whole(tile *t) {
+    int64_t first = INT64_MAX, last = 0;
+    for (int64_t r = 0; r < t->it->rows; r++) {
+        int64_t lo = t->row[r].lo + t->seq->dropped, hi = t->row[r].hi + t->seq->dropped;
+        if (lo == hi) continue;
+        if (lo / ATTN_CHUNK < first) first = lo / ATTN_CHUNK;
+        if ((hi + ATTN_CHUNK - 1) / ATTN_CHUNK > last) last = (hi + ATTN_CHUNK - 1) / ATTN_CHUNK;
+    }
+    start_running(t);
+    for (int64_t c = first; c < last; c++) {
+        attend_chunk(t, c);
+        for (int i = 0; i < t->vectors; i++)
+            fold(&t->top[i], &t->total[i], t->acc + i * t->dv, t->max[i], t->sum[i], t->part + i * t->dv, t->dv);
+    }
+    finish(t);
+}
+
+void V_NAME(attention)(const attn_args *a, int64_t item0, int64_t item1, void *scratch) {
+    attn_iter iter;
+    attn_iter_init(&iter, a, item0);
+    for (int64_t i = item0; i < item1; i++) {
+        attn_item it;
+        tile t;
+        attn_iter_next(&iter, &it);
+        tile_init(&t, a, &it, scratch);
+        if (it.split) attend_split(&t);
+        else attend_whole(&t);
+    }
+}

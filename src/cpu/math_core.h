@@ -1,0 +1,110 @@
+// math_core.h - transcendental functions of vectors of float32, in the words of simd_*.h.
+// Polynomials are minimax fits (weighted least squares on Chebyshev nodes) of the expressions beside them. Errors, over
+// all float32 arguments as tests/cpu_vec measures them against double: exp, log, sin, cos, tanh, erf below 2 ulp.
+// Infinities and NaN behave as in C's <math.h>; subnormal arguments and results are kept.
+#ifndef TL_CPU_MATH_CORE_H
+#define TL_CPU_MATH_CORE_H
+#include <math.h>
+
+// c[0] + c[1] x + .. + c[n - 1] x^(n - 1)
+V_INLINE vf v_poly(vf x, const float *c, int n) {
+    vf y = v_set1(c[n - 1]);
+    V_UNROLL for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
+    return y;
+}
+
+#define LN2_HI 0x1.62e4p-1f // ln 2 in two parts; the first has 15 bits, so its products with exponents are exact
+#define LN2_LO 0x1.7f7d1cp-20f
+
+// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2
+static const float exp_poly[6] = {0x1p-1f, 0x1.555556p-3f, 0x1.55548p-5f, 0x1.11108p-7f, 0x1.6d9686p-10f, 0x1.a1b4f4p-13f};
+
+V_INLINE vf v_exp_reduced(vf x, vf *n) { // e^x / 2^n
+    *n = v_rint(v_mul(x, v_set1(0x1.715476p+0f)));
+    vf r = v_fnma(*n, v_set1(LN2_LO), v_fnma(*n, v_set1(LN2_HI), x));
+    return v_add(v_fma(v_mul(r, r), v_poly(r, exp_poly, 6), r), v_set1(1.0f));
+}
+
+V_INLINE vf v_exp(vf x) {
+    x = v_max(v_set1(-105.0f), v_min(v_set1(89.0f), x)); // in this order a NaN stays
+    vf n, y = v_exp_reduced(x, &n);
+    return v_scale2(y, n);
+}
+
+// e^x for x <= 0, and 0 where that is below the smallest normal float32. NaN stays.
+V_INLINE vf v_exp_weight(vf x) {
+    vm tiny = v_lt(x, v_set1(-87.33f));
+    vf n, y = v_exp_reduced(v_max(v_set1(-87.33f), x), &n);
+    return v_sel(tiny, v_zero(), v_scale2_normal(y, n));
+}
+
+// (ln(1 + f) - f + f^2 / 2) / f^3 for sqrt(1/2) <= 1 + f <= sqrt(2)
+static const float log_poly[9] = {0x1.555546p-2f,  -0x1.000006p-2f, 0x1.99a4f6p-3f,  -0x1.555cccp-3f, 0x1.23322ap-3f,
+                                  -0x1.fc07cap-4f, 0x1.e728a6p-4f,  -0x1.deffe2p-4f, 0x1.14c9d8p-4f};
+
+V_INLINE vf v_log(vf x) {
+    vm small = v_lt(x, v_set1(0x1p-126f));
+    vf a = v_sel(small, v_mul(x, v_set1(0x1p23f)), x);
+    vi u = v_isub(v_bits(a), v_iset1(0x3f3504f3)); // bits of sqrt(1/2)
+    vf e = v_sub(v_from_int(v_isar(u, 23)), v_sel(small, v_set1(23.0f), v_zero()));
+    vf f = v_sub(v_float(v_iadd(v_iand(u, v_iset1(0x007fffff)), v_iset1(0x3f3504f3))), v_set1(1.0f));
+    vf f2 = v_mul(f, f), y = v_mul(v_mul(f2, f), v_poly(f, log_poly, 9));
+    y = v_fma(e, v_set1(LN2_LO), y);
+    y = v_fma(f2, v_set1(-0.5f), y);
+    y = v_fma(e, v_set1(LN2_HI), v_add(f, y));
+    y = v_sel(v_lt(x, v_set1(INFINITY)), y, x);                                       // inf, NaN
+    y = v_sel(v_lt(x, v_zero()), v_set1(NAN), y);
+    return v_sel(v_eq(x, v_zero()), v_set1(-INFINITY), y);
+}
+
+// ln(1 + u) for u >= 0: the rounding of w = 1 + u is undone by u / (w - 1) (W. Kahan).
+V_INLINE vf v_log1p(vf u) {
+    vf one = v_set1(1.0f), w = v_add(u, one), d = v_sub(w, one);
+    vf y = v_mul(v_log(w), v_div(u, d));
+    y = v_sel(v_eq(d, v_zero()), u, y);
+    return v_sel(v_eq(u, v_set1(INFINITY)), u, y);
+}
+
+// (tanh(x) - x) / x^3 by s = x^2, |x| < 0.625
+static const float tanh_poly[6] = {-0x1.555554p-2f, 0x1.111066p-3f, -0x1.b9ee9p-5f, 0x1.638b56p-6f, -0x1.0bf4f6p-7f, 0x1.18e1c4p-9f};
+
+V_INLINE vf v_tanh(vf x) {
+    vf sign = v_and(x, v_set1(-0.0f)), t = v_andnot(v_set1(-0.0f), x), s = v_mul(x, x);
+    vf small = v_fma(v_mul(t, s), v_poly(s, tanh_poly, 6), t);
+    vf one = v_set1(1.0f), big = v_sub(one, v_div(v_set1(2.0f), v_add(v_exp(v_add(t, t)), one)));
+    return v_or(v_sel(v_lt(t, v_set1(0.625f)), small, big), sign);
+}
+
+// erf(x) / x - 1 by s = x^2, |x| < 0.9375; and -ln(erfc(t)) for 0.92 <= t <= 4
+static const float erf_poly[7] = {0x1.06eba8p-3f, -0x1.812742p-2f, 0x1.ce2df4p-4f, -0x1.b80cb4p-6f, 0x1.54b5e4p-8f, -0x1.a99ef4p-11f, 0x1.5ac32ap-14f};
+static const float erfc_poly[8] = {-0x1.6e5706p-13f, 0x1.2127e4p+0f,  0x1.44460cp-1f,  0x1.bb83e8p-4f,
+                                   -0x1.9b8e84p-6f,  0x1.115ad4p-8f, -0x1.c7912ep-12f, 0x1.61ea92p-16f};
+
+V_INLINE vf v_erf(vf x) {
+    vf sign = v_and(x, v_set1(-0.0f)), t = v_andnot(v_set1(-0.0f), x), s = v_mul(x, x);
+    vf small = v_fma(t, v_poly(s, erf_poly, 7), t);
+    vf far = v_min(v_set1(4.0f), t); // erf is 1 from 3.92 on
+    vf big = v_sub(v_set1(1.0f), v_exp_weight(v_sub(v_zero(), v_poly(far, erfc_poly, 8))));
+    return v_or(v_sel(v_lt(t, v_set1(0.9375f)), small, big), sign);
+}
+
+// (sin(x) - x) / x^3 and (cos(x) - 1 + x^2 / 2) / x^4 by s = x^2, |x| <= pi / 4
+static const float sin_poly[4] = {-0x1.555556p-3f, 0x1.111108p-7f, -0x1.a00f72p-13f, 0x1.6ccea8p-19f};
+static const float cos_poly[4] = {0x1.555556p-5f, -0x1.6c16b8p-10f, 0x1.a01116p-16f, -0x1.242884p-22f};
+#define SINCOS_MOST 1e9f // larger arguments, and those that are not finite, are libm's
+
+V_INLINE bool v_sincos_fits(vf x) {
+    vf t = v_andnot(v_set1(-0.0f), x);
+    return !v_any(v_mor(v_lt(v_set1(SINCOS_MOST), t), v_ne(t, t)));
+}
+V_INLINE vf v_sincos(vf x, int quarter) { // sin(x + quarter pi / 2)
+    vi q;
+    vf r = v_reduce(x, &q), s = v_mul(r, r);
+    q = v_iadd(q, v_iset1(quarter));
+    vf sine = v_fma(v_mul(r, s), v_poly(s, sin_poly, 4), r);
+    vf cosine = v_fma(v_mul(s, s), v_poly(s, cos_poly, 4), v_fma(s, v_set1(-0.5f), v_set1(1.0f)));
+    vm odd = v_ilt(v_iset1(0), v_iand(q, v_iset1(1)));
+    vf sign = v_float(v_ishl(v_iand(q, v_iset1(2)), 30));
+    return v_xor(v_sel(odd, cosine, sine), sign);
+}
+#endif
