@@ -54,12 +54,19 @@ static void fill_ref(cpu_kernels *k) {
     cpu_linear_ref(k);
 }
 
+#if defined(__x86_64__)
+static void fill_avx2(cpu_kernels *k) { cpu_linear_avx2(k); }
+#endif
+
 static const struct {
     const char *name;
     unsigned needs;
     void (*fill)(cpu_kernels *k);
 } isas[] = { // from the least to the most preferred
     {"ref", 0, fill_ref},
+#if defined(__x86_64__)
+    {"avx2", HAS_AVX2, fill_avx2},
+#endif
 };
 enum { ISA_COUNT = sizeof isas / sizeof *isas };
 

@@ -1,0 +1,380 @@
+// linear_simd.h - linear() over LINEAR_I16 for one x86 instruction set; included once by each linear_<isa>.c, after its
+// vector primitives (linear_256.h lists them). The operations per output and their order are those of linear_ref.c, in
+// every path below, so that bits depend neither on the ISA nor on which path computed a row.
+//
+// A matrix product walks groups of 16 weight rows (lanes). One row of x, or a few with the formats that unpack cheaply:
+// codes are unpacked in registers ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales
+// and minima once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
+#include "cpu/linear.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum {
+    HALVES = LINEAR_ROWS / LANES, // vectors for the 16 lanes
+    FEW = 4,                      // rows up to which a block of 32 is unpacked directly (K-quants: 1)
+    PANEL = 8,                    // blocks of 32 k expanded at a time
+    BATCH = 64,                   // rows that meet an expanded panel
+    GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
+    EXPANDED = 512 + 4 * 64,      // bytes of an expanded block: codes, then scales, then minima (of each part)
+};
+
+// ---- formats ---------------------------------------------------------------------------------------
+INLINE int parts_of(tl_dtype t) { return t == DT_Q2_K || t == DT_Q3_K || t == DT_Q6_K ? 2 : 1; }
+INLINE int subs_of(tl_dtype t) { return t >= DT_Q2_K && t <= DT_Q6_K ? 8 : 1; } // blocks of 32 in a file block
+INLINE int zero_of(tl_dtype t) { return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : t == DT_Q3_K ? 4 : 0; }
+INLINE bool has_min(tl_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
+INLINE int bits_of(tl_dtype t) {
+    switch (t) {
+    case DT_Q2_K: return 2;
+    case DT_Q3_K: return 3;
+    case DT_Q5_0:
+    case DT_Q5_1:
+    case DT_Q5_K: return 5;
+    case DT_Q6_K: return 6;
+    case DT_Q8_0: return 8;
+    default: return 4;
+    }
+}
+INLINE int block_bytes(tl_dtype t) {
+    switch (t) {
+    case DT_Q4_0: return Q4_0_BYTES;
+    case DT_Q4_1: return Q4_1_BYTES;
+    case DT_Q5_0: return Q5_0_BYTES;
+    case DT_Q5_1: return Q5_1_BYTES;
+    case DT_Q8_0: return Q8_0_BYTES;
+    case DT_Q2_K: return Q2_K_BYTES;
+    case DT_Q3_K: return Q3_K_BYTES;
+    case DT_Q4_K: return Q4_K_BYTES;
+    case DT_Q5_K: return Q5_K_BYTES;
+    default: return Q6_K_BYTES;
+    }
+}
+
+INLINE VI dwords(const uint8_t *g, int at, int unit, int h) { return vi_load(g + at + 64 * unit + 4 * LANES * h); }
+INLINE VF halves(const uint8_t *g, int at, int h) { return vf_half(g + at + 2 * LANES * h); }
+INLINE VI shifted(VI v, int right) { return right > 0 ? vi_srl(v, right) : right < 0 ? vi_sll(v, -right) : v; }
+INLINE VI field(VI v, int right, uint32_t mask) { return vi_and(shifted(v, right), vi_splat(mask)); }
+
+// Codes of k = 4 j .. 4 j + 3 of sub-block s, lanes of half h; unsigned, but Q8_0's are as vi_s8 makes them.
+INLINE VI codes(tl_dtype t, const uint8_t *g, int s, int j, int h) {
+    switch (t) {
+    case DT_Q4_0:
+    case DT_Q4_1: return field(dwords(g, 0, j % 4, h), j < 4 ? 0 : 4, 0x0f0f0f0f);
+    case DT_Q5_0:
+    case DT_Q5_1:
+        return vi_or(field(dwords(g, 0, j % 4, h), j < 4 ? 0 : 4, 0x0f0f0f0f), field(dwords(g, Q5_0_H, 0, h), j - 4, 0x10101010));
+    case DT_Q8_0: return vi_s8(dwords(g, 0, j, h));
+    case DT_Q2_K: return field(dwords(g, 0, s / 4 * 8 + j, h), s % 4 * 2, 0x03030303);
+    case DT_Q3_K:
+        return vi_or(field(dwords(g, 0, s / 4 * 8 + j, h), s % 4 * 2, 0x03030303), field(dwords(g, Q3_K_H, j, h), s - 2, 0x04040404));
+    case DT_Q4_K: return field(dwords(g, 0, s / 2 * 8 + j, h), s % 2 * 4, 0x0f0f0f0f);
+    case DT_Q5_K:
+        return vi_or(field(dwords(g, 0, s / 2 * 8 + j, h), s % 2 * 4, 0x0f0f0f0f), field(dwords(g, Q5_K_H, j, h), s - 4, 0x10101010));
+    default: // DT_Q6_K
+        return vi_or(field(dwords(g, 0, s / 4 * 16 + s % 2 * 8 + j, h), s % 4 / 2 * 4, 0x0f0f0f0f),
+                     field(dwords(g, Q6_K_H, s / 4 * 8 + j, h), s % 4 * 2 - 4, 0x30303030));
+    }
+}
+
+// Six-bit number s of Q4_K's and Q5_K's packed scales (min = 0) or minima (min = 1); g: the three dwords.
+INLINE VI packed6(const uint8_t *g, int s, int min, int h) {
+    if (s < 4) return field(dwords(g, 0, min, h), 8 * s, 63);
+    VI low = field(dwords(g, 0, 2, h), 8 * (s - 4) + 4 * min, 15);
+    return vi_or(low, field(dwords(g, 0, min, h), 8 * (s - 4) + 2, 0x30));
+}
+
+INLINE VI q3_k_scale(const uint8_t *g, int i, int h) {
+    VI low = field(dwords(g, Q3_K_SC, i % 8 / 4, h), 8 * (i % 4) + i / 8 * 4, 15);
+    VI high = field(dwords(g, Q3_K_SC, 2, h), 8 * (i % 4) + i / 4 * 2 - 4, 0x30);
+    return vi_sub(vi_or(low, high), vi_splat(32));
+}
+
+// Scale of part p of sub-block s.
+INLINE VF scale_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
+    int i = 2 * s + p;
+    switch (t) {
+    case DT_Q4_0: return halves(g, Q4_0_D, h);
+    case DT_Q4_1: return halves(g, Q4_1_D, h);
+    case DT_Q5_0: return halves(g, Q5_0_D, h);
+    case DT_Q5_1: return halves(g, Q5_1_D, h);
+    case DT_Q8_0: return halves(g, Q8_0_D, h);
+    case DT_Q2_K: return vf_mul(halves(g, Q2_K_D, h), vf_int(field(dwords(g, Q2_K_SC, i / 4, h), i % 4 * 8, 15)));
+    case DT_Q3_K: return vf_mul(halves(g, Q3_K_D, h), vf_int(q3_k_scale(g, i, h)));
+    case DT_Q4_K: return vf_mul(halves(g, Q4_K_D, h), vf_int(packed6(g + Q4_K_SC, s, 0, h)));
+    case DT_Q5_K: return vf_mul(halves(g, Q5_K_D, h), vf_int(packed6(g + Q5_K_SC, s, 0, h)));
+    default: // DT_Q6_K
+        return vf_mul(halves(g, Q6_K_D, h), vf_int(vi_sra(shifted(dwords(g, Q6_K_SC, i / 4, h), i % 4 * 8 - 24), 24)));
+    }
+}
+
+// What is added for each unit of the activations' sum: the min of legacy formats, minus the min of K-quants.
+INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
+    int i = 2 * s + p;
+    switch (t) {
+    case DT_Q4_1: return halves(g, Q4_1_M, h);
+    case DT_Q5_1: return halves(g, Q5_1_M, h);
+    case DT_Q2_K: return vf_mul(vf_neg(halves(g, Q2_K_M, h)), vf_int(field(dwords(g, Q2_K_SC, i / 4, h), i % 4 * 8 + 4, 15)));
+    case DT_Q4_K: return vf_mul(vf_neg(halves(g, Q4_K_M, h)), vf_int(packed6(g + Q4_K_SC, s, 1, h)));
+    default: // DT_Q5_K
+        return vf_mul(vf_neg(halves(g, Q5_K_M, h)), vf_int(packed6(g + Q5_K_SC, s, 1, h)));
+    }
+}
+
+// ---- one block of 32 k against R rows --------------------------------------------------------------
+enum { MOST = 8 }; // rows of a tile times planes
+typedef struct sums {
+    VI v[MOST][HALVES];
+} sums;
+
+// Sums of part p: codes times int8 planes. x[r]: the rows' blocks (act.h); planes: 1, or 2 of ACT_Q16.
+INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint8_t *g, int s, int p, const uint8_t *const *x) {
+    sums total;
+    int n = 8 / parts_of(t), step = vi_step(bits_of(t)) < n ? vi_step(bits_of(t)) : n, n_rows = rows * planes;
+    UNROLL
+    for (int q = 0; q < n / step; q++) {
+        sums run;
+        UNROLL
+        for (int i = 0; i < step; i++) {
+            int j = p * n + q * step + i;
+            VI w[HALVES];
+            UNROLL
+            for (int h = 0; h < HALVES; h++) w[h] = expanded ? dwords(g, 0, j, h) : codes(t, g, s, j, h);
+            UNROLL
+            for (int r = 0; r < n_rows; r++) {
+                const uint8_t *plane = x[r / planes] + r % planes * ACT_BLOCK;
+                VI a = vi_bcast(plane + 4 * j);
+                UNROLL
+                for (int h = 0; h < HALVES; h++) {
+                    if (bits_of(t) == 8) {
+                        const uint8_t *sum = x[r / planes] + (planes == 1 ? 44 : r % planes ? 80 : 76);
+                        run.v[r][h] = i == 0 && q == 0 ? vi_first_s8(sum, w[h], a) : vi_mac_s8(i == 0 ? total.v[r][h] : run.v[r][h], w[h], a);
+                    } else {
+                        run.v[r][h] = i == 0 ? vi_first(w[h], a) : vi_mac(run.v[r][h], w[h], a);
+                    }
+                }
+            }
+        }
+        UNROLL
+        for (int r = 0; r < n_rows; r++) {
+            UNROLL
+            for (int h = 0; h < HALVES; h++) {
+                if (bits_of(t) == 8) total.v[r][h] = run.v[r][h];
+                else total.v[r][h] = q == 0 ? vi_total(run.v[r][h]) : vi_add(total.v[r][h], vi_total(run.v[r][h]));
+            }
+        }
+    }
+    return total;
+}
+
+// Keeps sums of several rows in memory, where their two operations a block cost less than the registers they would
+// take from the integer sums (which the compiler would otherwise spill all the time).
+#define KEEP_IN_MEMORY(acc, many)                                                                                      \
+    do {                                                                                                               \
+        if ((many) && LANES == 8) __asm__("" : "+m"(*(VF(*)[MOST][HALVES])(acc)));                                     \
+    } while (0)
+
+INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
+
+INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][HALVES]) {
+    int planes = wide ? 2 : 1, tail = ACT_BLOCK * planes; // d, ds, ds1 follow the planes
+    UNROLL
+    for (int p = 0; p < parts_of(t); p++) {
+        sums dot = part_dot(t, expanded, rows, planes, g, s, p, x);
+        VF scale[HALVES], min[HALVES];
+        UNROLL
+        for (int h = 0; h < HALVES; h++) {
+            const uint8_t *e = g + 512 + 64 * p + 4 * LANES * h;
+            scale[h] = expanded ? vf_load(e) : scale_of(t, g, s, p, h);
+            min[h] = !has_min(t) ? scale[h] : expanded ? vf_load(e + 64 * parts_of(t)) : min_of(t, g, s, p, h);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            VF d = splat_at(x[r] + tail), ds = splat_at(x[r] + tail + 4);
+            if (parts_of(t) == 2) ds = p ? splat_at(x[r] + tail + 8) : vf_sub(ds, splat_at(x[r] + tail + 8));
+            VF offset = vf_mul(vf_splat((float)-zero_of(t)), ds);
+            UNROLL
+            for (int h = 0; h < HALVES; h++) {
+                VF v = vf_int(dot.v[planes * r][h]);
+                if (wide) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(dot.v[planes * r + 1][h]));
+                VF u = zero_of(t) ? vf_fma(d, v, offset) : vf_mul(d, v);
+                acc[r][h] = vf_fma(scale[h], u, acc[r][h]);
+                if (has_min(t)) acc[r][h] = vf_fma(min[h], ds, acc[r][h]);
+            }
+        }
+    }
+}
+
+// ---- direct: a group against R rows ------------------------------------------------------------------
+INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer in the last group
+    float all[LINEAR_ROWS];
+    float *to = lanes >= LINEAR_ROWS ? y : all;
+    for (int h = 0; h < HALVES; h++) vf_store(to + LANES * h, v[h]);
+    if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
+}
+
+INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,
+                   int64_t n0, int64_t lanes) {
+    const uint8_t *g = linear_group(w, n0), *a[MOST];
+    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
+    VF acc[MOST][HALVES];
+    for (int r = 0; r < rows; r++) {
+        a[r] = x + (size_t)r * stride;
+        for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
+    }
+    for (int64_t b = w->k / (ACT_BLOCK * subs_of(t)); b > 0; b--) {
+        for (int at = 0; at < block_bytes(t); at += 64) __builtin_prefetch(g + at + AHEAD);
+        UNROLL
+        for (int s = 0; s < subs_of(t); s++) {
+            block_mac(t, false, rows, wide, g, s, a, acc);
+            KEEP_IN_MEMORY(acc, rows > 1);
+            UNROLL
+            for (int r = 0; r < rows; r++) a[r] += act;
+        }
+        g += block_bytes(t);
+    }
+    for (int r = 0; r < rows; r++) store_lanes(y + r * ldy, lanes, acc[r]);
+}
+
+// ---- expanded ----------------------------------------------------------------------------------------
+// Blocks [b, b + n) of 32 k of the group at g to `to`.
+INLINE void expand(tl_dtype t, const uint8_t *g, int64_t b, int64_t n, uint8_t *to) {
+    g += b / subs_of(t) * block_bytes(t); // b and n are whole file blocks
+    for (int64_t i = 0; i < n; i += subs_of(t), g += block_bytes(t)) {
+        UNROLL
+        for (int s = 0; s < subs_of(t); s++, to += EXPANDED) {
+            UNROLL
+            for (int h = 0; h < HALVES; h++) {
+                uint8_t *lane = to + 4 * LANES * h;
+                UNROLL
+                for (int j = 0; j < 8; j++) vi_store(lane + 64 * j, codes(t, g, s, j, h));
+                UNROLL
+                for (int p = 0; p < parts_of(t); p++) {
+                    vf_store(lane + 512 + 64 * p, scale_of(t, g, s, p, h));
+                    if (has_min(t)) vf_store(lane + 512 + 64 * (parts_of(t) + p), min_of(t, g, s, p, h));
+                }
+            }
+        }
+    }
+}
+
+// n expanded blocks against R rows whose first block is at x; sums continue in acc[R][16].
+INLINE void tile(tl_dtype t, int rows, bool wide, const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {
+    const uint8_t *a[MOST];
+    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
+    VF acc[MOST][HALVES];
+    for (int r = 0; r < rows; r++) {
+        a[r] = x + (size_t)r * stride;
+        for (int h = 0; h < HALVES; h++) acc[r][h] = vf_load(sum + LINEAR_ROWS * r + LANES * h);
+    }
+    for (; n > 0; n--, e += EXPANDED) {
+        block_mac(t, true, rows, wide, e, 0, a, acc);
+        KEEP_IN_MEMORY(acc, rows > 1);
+        UNROLL
+        for (int r = 0; r < rows; r++) a[r] += act;
+    }
+    for (int r = 0; r < rows; r++)
+        for (int h = 0; h < HALVES; h++) vf_store(sum + LINEAR_ROWS * r + LANES * h, acc[r][h]);
+}
+
+// ---- instances -----------------------------------------------------------------------------------------
+typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, int64_t n0, int64_t lanes);
+typedef void tile_fn(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum);
+typedef void expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
+typedef struct kernels { // [wide][rows - 1]; wide ones take at most 2 rows
+    direct_fn *direct[2][4];
+    tile_fn *tile[2][4];
+    expand_fn *expand;
+} kernels;
+
+#define DIRECT(T, R, WIDE)                                                                                             \
+    static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, \
+                                          int64_t n0, int64_t lanes) {                                                 \
+        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, lanes);                                                      \
+    }
+#define TILE(T, R, WIDE)                                                                                               \
+    static void tile_##T##_##R##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {    \
+        tile(DT_##T, R, WIDE, e, n, x, stride, sum);                                                                   \
+    }
+#define EXPAND(T)                                                                                                      \
+    static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
+#define TILES(T) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 3, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
+#define LEGACY(T)                                                                                                      \
+    DIRECT(T, 1, 0) DIRECT(T, 2, 0) DIRECT(T, 3, 0) DIRECT(T, 4, 0) DIRECT(T, 1, 1) DIRECT(T, 2, 1) EXPAND(T) TILES(T)
+#define K_QUANT(T) DIRECT(T, 1, 0) DIRECT(T, 1, 1) EXPAND(T)
+LEGACY(Q4_0)
+LEGACY(Q4_1)
+LEGACY(Q5_0)
+LEGACY(Q5_1)
+LEGACY(Q8_0)
+K_QUANT(Q2_K)
+K_QUANT(Q3_K)
+K_QUANT(Q4_K)
+K_QUANT(Q5_K)
+K_QUANT(Q6_K)
+TILES(Q2_K)
+TILES(Q3_K)
+TILES(Q6_K)
+
+// E: the format whose expanded blocks are the same.
+#define TILES_OF(E) {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_3_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}}
+#define LEGACY_ENTRY(T)                                                                                                \
+    [DT_##T] = {{{direct_##T##_1_0, direct_##T##_2_0, direct_##T##_3_0, direct_##T##_4_0}, {direct_##T##_1_1, direct_##T##_2_1}}, \
+                TILES_OF(T), expand_##T}
+#define K_QUANT_ENTRY(T, E) [DT_##T] = {{{direct_##T##_1_0}, {direct_##T##_1_1}}, TILES_OF(E), expand_##T}
+static const kernels table[DT_COUNT] = {
+    LEGACY_ENTRY(Q4_0),        LEGACY_ENTRY(Q4_1),        LEGACY_ENTRY(Q5_0),        LEGACY_ENTRY(Q5_1),        LEGACY_ENTRY(Q8_0),
+    K_QUANT_ENTRY(Q2_K, Q2_K), K_QUANT_ENTRY(Q3_K, Q3_K), K_QUANT_ENTRY(Q4_K, Q4_1), K_QUANT_ENTRY(Q5_K, Q5_1), K_QUANT_ENTRY(Q6_K, Q6_K),
+};
+
+// ---- the whole product -------------------------------------------------------------------------------
+// Rows that one direct kernel takes.
+static int64_t direct_rows(const cpu_matrix *w) { return subs_of(w->type) == 8 ? 1 : w->wide ? 2 : FEW; }
+
+static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    int64_t most = direct_rows(w);
+    for (int64_t n = n0; n < n1; n += LINEAR_ROWS)
+        for (int64_t r = 0; r < rows; r += most) {
+            int64_t count = rows - r < most ? rows - r : most;
+            table[w->type].direct[w->wide][count - 1](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, n1 - n);
+        }
+}
+
+// Groups of rows [n, n + 16 * groups) of W, at most BATCH rows of x.
+static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n, int64_t n1) {
+    _Alignas(64) uint8_t panel[GROUPS][PANEL * EXPANDED];
+    _Alignas(64) float sum[GROUPS][BATCH * LINEAR_ROWS];
+    const kernels *k = &table[w->type];
+    int64_t blocks = w->k / ACT_BLOCK, most = w->wide ? 2 : 4, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    size_t act = w->wide ? sizeof(act_q16) : sizeof(act_q8);
+    for (int64_t i = 0; i < groups; i++) memset(sum[i], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
+    for (int64_t b = 0; b < blocks; b += PANEL) {
+        int64_t count = blocks - b < PANEL ? blocks - b : PANEL;
+        for (int64_t i = 0; i < groups; i++) k->expand(linear_group(w, n + i * LINEAR_ROWS), b, count, panel[i]);
+        for (int64_t r = 0; r < rows; r += most) {
+            int64_t some = rows - r < most ? rows - r : most;
+            for (int64_t i = 0; i < groups; i++)
+                k->tile[w->wide][some - 1](panel[i], count, x + (size_t)r * stride + (size_t)b * act, stride, sum[i] + r * LINEAR_ROWS);
+        }
+    }
+    for (int64_t i = 0; i < groups; i++, n += LINEAR_ROWS)
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(y + r * ldy + n, sum[i] + r * LINEAR_ROWS, (size_t)(n1 - n < LINEAR_ROWS ? n1 - n : LINEAR_ROWS) * sizeof(float));
+}
+
+static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    size_t stride = act_bytes(w->wide ? ACT_Q16 : ACT_Q8, w->k);
+    if (rows <= direct_rows(w)) {
+        few_rows(w, x, stride, rows, y, ldy, n0, n1);
+        return;
+    }
+    for (int64_t n = n0; n < n1; n += GROUPS * LINEAR_ROWS) {
+        int64_t end = n1 - n < GROUPS * LINEAR_ROWS ? n1 : n + GROUPS * LINEAR_ROWS;
+        for (int64_t r = 0; r < rows; r += BATCH)
+            many_rows(w, x + (size_t)r * stride, stride, rows - r < BATCH ? rows - r : BATCH, y + r * ldy, ldy, n, end);
+    }
+}
