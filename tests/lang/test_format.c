@@ -109,6 +109,26 @@ static void laws_of_programs(void **state) {
     assert_true(laws_of_folder(TEST_DIR "/programs") >= 2);
 }
 
+// The examples between ```tl and ``` of a page.
+static int laws_of_page(const char *path) {
+    size_t n;
+    int count = 0;
+    char *text = read_file(path, &n);
+    for (char *p = text, *end; (p = strstr(p, "\n```tl\n")) != NULL; p = end + 4, count++) {
+        p += 7;
+        end = strstr(p, "\n```");
+        assert_non_null(end);
+        check_laws((str){p, (size_t)(end + 1 - p)});
+    }
+    mem_free(text);
+    return count;
+}
+
+static void laws_of_docs(void **state) {
+    (void)state;
+    assert_true(laws_of_page(REPO_DIR "/docs/language-grammar.md") >= 6);
+}
+
 // Any line break that may stand between two tokens, and any comment, keeps the tree.
 static void comments_between_tokens(void **state) {
     (void)state;
@@ -159,7 +179,7 @@ static void wrong_program(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(laws_of_cases), cmocka_unit_test(laws_of_programs),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(laws_of_cases), cmocka_unit_test(laws_of_programs), cmocka_unit_test(laws_of_docs),
                                        cmocka_unit_test(comments_between_tokens), cmocka_unit_test(wrong_program)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
