@@ -221,6 +221,48 @@ static void bad_floats_are_found(void **state) {
     assert_false(quant_find_nonfinite(DT_I8, raw, 0, 1, 8, &bad)); // integers are finite
 }
 
+// The stand-ins of formats without kernels: `most` is the greatest difference, relative to the largest value of each 32.
+static void stand_ins_are_close(void **state) {
+#define ROUNDED (1 / 254.0f + 0x1p-11f) // half a step, and the scale's own rounding
+    static const struct { tl_dtype type; float most; } rows[] = {
+        {DT_IQ4_NL, 0}, {DT_TQ1_0, 0}, {DT_TQ2_0, 0}, {DT_Q1_0, 0}, {DT_MXFP4, 0}, {DT_IQ4_XS, 0x1p-11f}, {DT_IQ3_S, 0x1p-11f},
+        {DT_IQ3_XXS, 0x1p-11f}, {DT_IQ2_XXS, 0x1p-11f}, {DT_IQ1_S, 0x1p-11f}, {DT_IQ2_XS, ROUNDED}, {DT_IQ2_S, ROUNDED},
+        {DT_IQ1_M, ROUNDED}, {DT_NVFP4, ROUNDED},
+    };
+    enum { N = 1024 };
+    static uint8_t raw[MAX_BYTES], q8[N / 32 * 34];
+    static float x[N], y[N];
+    int others = 0;
+    (void)state;
+    for (int t = 0; t < DT_COUNT; t++) others += quant_stand_in((tl_dtype)t) != (tl_dtype)t;
+    assert_int_equal(others, sizeof rows / sizeof *rows);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        const dtype_info *info = &dtype_table[rows[r].type];
+        size_t scale, min;
+        make_blocks(rows[r].type, N / (int)info->block_values, raw);
+        for (int b = 0; b < N / (int)info->block_values; b++) { // scales of the size that weights have
+            uint8_t *block = raw + (size_t)b * info->block_bytes;
+            uint16_t h = (uint16_t)(0x2000 + 37 * b); // 1/128 and more
+            if (quant_scale_places(rows[r].type, &scale, &min)) memcpy(block + scale, &h, 2);
+            if (rows[r].type == DT_MXFP4) block[0] = (uint8_t)(118 + b % 8);
+        }
+        assert_int_equal(quant_stand_in(rows[r].type), DT_Q8_0);
+        quant_decode(rows[r].type, raw, x, N);
+        quant_convert(rows[r].type, raw, DT_Q8_0, q8, N);
+        quant_decode(DT_Q8_0, q8, y, N);
+        for (int i = 0; i < N; i += 32) {
+            float peak = 0, apart = 0;
+            for (int j = i; j < i + 32; j++) peak = fmaxf(peak, fabsf(x[j])), apart = fmaxf(apart, fabsf(x[j] - y[j]));
+            if (apart > rows[r].most * peak) fail_msg("%s: values %d: apart %g of %g", info->name, i, (double)apart, (double)peak);
+        }
+    }
+    assert_int_equal(quant_stand_in(DT_Q4_K), DT_Q4_K);
+    make_values(x, N); // other pairs go by way of float32, in parts that are no multiple of the chunk
+    quant_convert(DT_F32, x, DT_Q5_0, q8, N - 32);
+    quant_encode(DT_Q5_0, x, raw, N - 32);
+    assert_memory_equal(q8, raw, (N - 32) / 32 * 22);
+}
+
 static void plain_types_are_decoded(void **state) {
     float y[3];
     (void)state;
@@ -250,6 +292,7 @@ int main(void) {
         cmocka_unit_test(bad_values_give_bad_blocks),
         cmocka_unit_test(search_agrees_with_decoder),
         cmocka_unit_test(bad_floats_are_found),
+        cmocka_unit_test(stand_ins_are_close),
         cmocka_unit_test(plain_types_are_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
