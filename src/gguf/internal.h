@@ -15,7 +15,6 @@ enum {
     GGUF_MAX_NAME = 63,         // bytes; the format's readers keep names in 64 bytes with a NUL
     GGUF_MAX_SHARDS = 256,
     GGUF_MAX_ALIGN = 1 << 24,
-    GGUF_HEADER = 24,
     GGUF_PATH_SHOWN = 300,      // bytes of a path in messages
     GGUF_NAME_SHOWN = 200,      // bytes of a key or name in messages
 };
