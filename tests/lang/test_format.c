@@ -127,6 +127,7 @@ static int laws_of_page(const char *path) {
 static void laws_of_docs(void **state) {
     (void)state;
     assert_true(laws_of_page(REPO_DIR "/docs/language-grammar.md") >= 6);
+    assert_true(laws_of_page(REPO_DIR "/docs/language.md") >= 6);
 }
 
 // Any line break that may stand between two tokens, and any comment, keeps the tree.
