@@ -27,8 +27,7 @@ static inline VI vi_mac_s8(VI s, VI w, VI a) {
 #include "cpu/linear_simd.h"
 
 static void linear_avx2(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    if (linear_format_of(w->type) && w->layout == LINEAR_I16) quantized(w, x, rows, y, ldy, n0, n1);
-    else linear_ref(w, x, rows, y, ldy, n0, n1);
+    linear_simd(w, x, rows, y, ldy, n0, n1);
 }
 
 void cpu_linear_avx2(cpu_kernels *k) {

@@ -378,3 +378,8 @@ static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float
             many_rows(w, x + (size_t)r * stride, stride, rows - r < BATCH ? rows - r : BATCH, y + r * ldy, ldy, n, end);
     }
 }
+
+static void linear_simd(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    if (w->layout == LINEAR_I16 && linear_format_of(w->type)) quantized(w, x, rows, y, ldy, n0, n1);
+    else linear_ref(w, x, rows, y, ldy, n0, n1);
+}

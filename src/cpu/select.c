@@ -55,7 +55,21 @@ static void fill_ref(cpu_kernels *k) {
 }
 
 #if defined(__x86_64__)
-static void fill_avx2(cpu_kernels *k) { cpu_linear_avx2(k); }
+static void fill_avx2(cpu_kernels *k) {
+    cpu_vec_avx2(k);
+    cpu_linear_avx2(k);
+}
+
+static void fill_avxvnni(cpu_kernels *k) {
+    fill_avx2(k);
+    cpu_linear_avxvnni(k);
+}
+
+static void fill_avx512(cpu_kernels *k) {
+    fill_avx2(k);
+    cpu_vec_avx512(k);
+    cpu_linear_avx512(k);
+}
 #endif
 
 static const struct {
@@ -66,6 +80,8 @@ static const struct {
     {"ref", 0, fill_ref},
 #if defined(__x86_64__)
     {"avx2", HAS_AVX2, fill_avx2},
+    {"avxvnni", HAS_AVX2 | HAS_AVXVNNI, fill_avxvnni},
+    {"avx512", HAS_AVX2 | HAS_AVX512, fill_avx512},
 #endif
 };
 enum { ISA_COUNT = sizeof isas / sizeof *isas };
