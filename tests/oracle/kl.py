@@ -1,0 +1,88 @@
+"""How far an engine is from exact: the mean KL divergence of its token probabilities from those of a float32 forward pass
+over the same dequantized weights (oracle.py), on the three texts of texts/; beside it that of llama.cpp.
+
+    kl.py --tl build/tl [--llama] [--limit 6e-3] [--threads N] MODEL.gguf ...
+
+--llama needs the package llama-cpp-python. Exit status 1 when tl's mean over the texts is above --limit, or above llama.cpp's.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+import oracle
+
+TEXTS = sorted((pathlib.Path(__file__).parent / "texts").glob("*.txt"))
+
+
+def tl_score(a, model, text, folder):
+    """Ids and logits of the text, by `tl score`."""
+    out = pathlib.Path(folder) / "logits.npy"
+    threads = ["-t", str(a.threads)] if a.threads else []
+    done = subprocess.run([a.tl, "score", "-m", model, "-f", text, "--json", "--logits", out, *threads], check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)["ids"], np.load(out)
+
+
+def llama_logits(model, ids, threads):
+    """Logits by llama.cpp's low-level interface, one batch, all positions wanted."""
+    import ctypes
+
+    import llama_cpp as ll
+
+    global quiet  # it is called as long as the library lives
+    quiet = ll.llama_log_callback(lambda level, text, data: None)
+    ll.llama_log_set(quiet, ctypes.c_void_p(0))
+    ll.llama_backend_init()
+    handle = ll.llama_model_load_from_file(str(model).encode(), ll.llama_model_default_params())
+    params = ll.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = len(ids)
+    params.n_threads = params.n_threads_batch = threads or 2
+    context = ll.llama_init_from_model(handle, params)
+    batch = ll.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
+    if ll.llama_decode(context, batch) != 0:
+        raise SystemExit("llama.cpp: llama_decode failed")
+    n_vocab = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(handle))
+    rows = [np.ctypeslib.as_array(ll.llama_get_logits_ith(context, i), (n_vocab,)).copy() for i in range(len(ids))]
+    ll.llama_batch_free(batch)
+    ll.llama_free(context)
+    ll.llama_model_free(handle)
+    return np.stack(rows)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tl", required=True)
+    parser.add_argument("--llama", action="store_true")
+    parser.add_argument("--limit", type=float)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("models", nargs="+")
+    a = parser.parse_args()
+    failed = False
+    for model in a.models:
+        with tempfile.TemporaryDirectory() as folder:
+            got = [tl_score(a, model, text, folder) for text in TEXTS]
+        exact = oracle.forward_all(model, [ids for ids, _ in got])
+        ours = [oracle.mean_kl(want, logits) for want, (_, logits) in zip(exact, got)]
+        theirs = [oracle.mean_kl(want, llama_logits(model, ids, a.threads)) for want, (ids, _) in zip(exact, got)] if a.llama else []
+        for i, (text, (ids, _)) in enumerate(zip(TEXTS, got)):
+            if len(ids) <= 100:
+                sys.exit(f"{text} has only {len(ids)} tokens")
+            line = f"{pathlib.Path(model).stem:20} {text.stem:8} {len(ids):4} tokens  tl {ours[i]:.3e}"
+            print(line + (f"  llama.cpp {theirs[i]:.3e}" if theirs else ""))
+        mean = float(np.mean(ours))
+        too_far = not mean <= (a.limit or float("inf")) or bool(theirs and mean > np.mean(theirs))
+        failed |= too_far
+        print(f"{pathlib.Path(model).stem:20} mean     tl {mean:.3e}" + (f"  llama.cpp {np.mean(theirs):.3e}" if theirs else "")
+              + ("  TOO FAR" if too_far else ""), flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
