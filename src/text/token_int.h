@@ -57,8 +57,9 @@ struct tokenizer {
     size_t extra_pool_n;
     int32_t byte_sym[256];
 
-    // SPM: no token has U+2581 after another character, so text may be cut before each run of U+2581
-    bool cut_at_space;
+    // SPM: some token has U+2581 after another character that ends in this byte. After all others text may be cut before U+2581:
+    // no merge reaches over such a place.
+    bool joins_space[256];
 
     // UGM
     struct trie *words;       // normal, user-defined and unused tokens

@@ -5,26 +5,12 @@
 static const char space_mark[] = "\xe2\x96\x81";
 enum { SPACE_MARK = 3 };
 
-// Whether U+2581 follows another character somewhere in s.
-static bool space_inside(str s) {
-    bool other = false;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.n - i >= SPACE_MARK && memcmp(s.p + i, space_mark, SPACE_MARK) == 0) {
-            if (other) return true;
-            i += SPACE_MARK - 1;
-        } else {
-            other = true;
-        }
-    }
-    return false;
-}
+static bool mark_at(const char *p, size_t n) { return n >= SPACE_MARK && memcmp(p, space_mark, SPACE_MARK) == 0; }
 
-static bool may_cut(const tokenizer *t) {
-    for (int32_t i = 0; i < t->n; i++) {
-        str s = t->text[i];
-        if (s.n > SPACE_MARK && !(t->attr[i] & ATTR_NOT_TEXT) && memchr(s.p + 1, 0xe2, s.n - 1) && space_inside(s)) return false;
-    }
-    return true;
+static void note_joins(tokenizer *t, str s) {
+    for (size_t i = 1; i < s.n; i++)
+        if (mark_at(s.p + i, s.n - i) && !(i >= SPACE_MARK && mark_at(s.p + i - SPACE_MARK, SPACE_MARK)))
+            t->joins_space[(unsigned char)s.p[i - 1]] = true;
 }
 
 tl_status spm_build(tokenizer *t, tl_error *err) {
@@ -39,7 +25,10 @@ tl_status spm_build(tokenizer *t, tl_error *err) {
         t->byte_id[b] = vocab_find(t, spelled, 6);
         if (t->byte_id[b] < 0) t->byte_id[b] = vocab_find_text(t, &c, 1);
     }
-    t->cut_at_space = may_cut(t);
+    for (int32_t i = 0; i < t->n; i++) {
+        str s = t->text[i];
+        if (s.n > SPACE_MARK && !(t->attr[i] & ATTR_NOT_TEXT) && memchr(s.p + 1, 0xe2, s.n - 1)) note_joins(t, s);
+    }
     return TL_OK;
 }
 
@@ -54,14 +43,16 @@ static tl_status encode_part(encoder *e, const char *p, size_t n) {
     return merge_word(e, p);
 }
 
-// End of the part that begins at p: the next U+2581 that follows another character.
-static size_t part_end(const char *p, size_t n) {
-    size_t i = 0;
-    while (n - i >= SPACE_MARK && memcmp(p + i, space_mark, SPACE_MARK) == 0) i += SPACE_MARK;
-    while (i < n) {
-        size_t len = utf8_lead_len((unsigned char)p[i]); // a broken character may swallow the mark; so do symbols
-        if (n - i >= SPACE_MARK && memcmp(p + i, space_mark, SPACE_MARK) == 0) return i;
-        i += len;
+// End of the part that begins at p: where text may be cut. Walks by characters as encode_part does, since a broken one may
+// swallow the mark.
+static size_t part_end(const tokenizer *t, const char *p, size_t n) {
+    for (size_t i = 0; i < n;) {
+        if (mark_at(p + i, n - i)) {
+            if (i > 0 && !t->joins_space[(unsigned char)p[i - 1]]) return i;
+            while (mark_at(p + i, n - i)) i += SPACE_MARK;
+        } else {
+            i += utf8_lead_len((unsigned char)p[i]);
+        }
     }
     return n;
 }
@@ -79,7 +70,7 @@ tl_status spm_encode(encoder *e, str text) {
     if (b->failed) return err_set(e->err, TL_E_MEMORY, "out of memory");
     if (b->n > INT32_MAX) return err_set(e->err, TL_E_LIMIT, "a text of %zu bytes is too long", text.n);
     for (size_t i = 0, n; i < b->n; i += n) {
-        n = e->t->cut_at_space ? part_end(b->p + i, b->n - i) : b->n;
+        n = part_end(e->t, b->p + i, b->n - i);
         TL_TRY(encode_part(e, b->p + i, n));
     }
     return TL_OK;

@@ -131,7 +131,7 @@ def line(r):
     elif kind == 11:
         data = bytearray("".join(r.choice(SCRIPTS + EMOJI + WORDS) for _ in range(r.randint(1, 3))).encode())
         for _ in range(r.randint(1, 6)):  # broken in places
-            i = r.randrange(len(data))
+            i = r.randrange(len(data) + 1)
             data[i:i + r.randint(0, 2)] = bytes(r.choice([0x80, 0xBF, 0xC3, 0xE2, 0xED, 0xF0, 0xFF, 0xC0, 0xFE, 0x61])
                                                 for _ in range(r.randint(0, 2)))
         return bytes(data)
