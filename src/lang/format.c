@@ -61,6 +61,7 @@ static void put_text(formatter *f, str s, uint32_t end) {
 }
 
 static int width_of(const formatter *f) {
+    if (f->raw.failed) return 0; // there may be no buffer at all
     const char *p = f->raw.p + f->line_start, *end = f->raw.p + f->raw.n;
     int width = 0;
     for (uint32_t cp = 0; p < end;) {
@@ -127,7 +128,7 @@ static void put_comment(formatter *f, const comment *c, const token *before, con
     } else if (is_tail(f, c, next)) {
         tail_comment tail = {f->raw.n, width_of(f), f->line, f->indent, before != NULL && before->role == TR_BLOCK && before->kind == TK_LBRACE};
         if (!vec_push(&f->tails, tail)) f->oom = true;
-    } else if (!f->fresh && f->raw.p[f->raw.n - 1] != '(' && f->raw.p[f->raw.n - 1] != '[') {
+    } else if (!f->fresh && !f->raw.failed && f->raw.p[f->raw.n - 1] != '(' && f->raw.p[f->raw.n - 1] != '[') {
         sbuf_putc(&f->raw, ' ');
     }
     put_text(f, text_of(f, c->begin, c->end), c->end);
@@ -221,7 +222,7 @@ tl_status tl_format(arena *a, const source *src, diag_list *dl, sbuf *out) {
     formatter f = {.src = src, .lx = &lx, .fresh = true};
     if (status == TL_OK) {
         put_tokens(&f);
-        align(&f, out);
+        if (!f.raw.failed) align(&f, out);
         if (f.oom || f.raw.failed || out->failed) status = TL_E_MEMORY;
     }
     sbuf_free(&f.raw);
