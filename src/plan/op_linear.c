@@ -45,7 +45,7 @@ void run_embed(const plan *p, const kernel *k, int64_t r0, int64_t r1, int threa
     const plan_weight *w = k->args;
     int64_t stride = n->nout == 2 ? k->in[0].stride[0] : 0;
     for (int64_t r = r0; r < r1; r++) {
-        float *out = (float *)p->base[k->out] + r * n->inner;
+        float *out = (float *)p->base[k->out] + r * w->m.k;
         int64_t row = reader_index(p, &k->in[0], k->in[0].offset + r * stride);
         if (row >= 0 && row < w->m.n) p->k->matrix_row(&w->m, row, out);
         else memset(out, 0, (size_t)w->m.k * sizeof *out);

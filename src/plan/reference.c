@@ -242,6 +242,7 @@ static void eval_scatter(const evaluation *ev, const ir_node *n, const float *co
 static void round_trip(evaluation *ev, const ir_state *s, float *v) {
     int64_t n = s->slots * s->width;
     size_t bytes;
+    for (int64_t i = 0; s->type == DT_I32 && i < n; i++) v[i] = (float)(int32_t)v[i];
     if (s->type == DT_F32 || s->type == DT_I32 || !dtype_bytes(s->type, n, &bytes)) return;
     void *stored = arena_alloc(&ev->mem, bytes + 1);
     quant_encode(s->type, v, stored, n);

@@ -47,10 +47,6 @@ ir_edge toy_edge(ir_node *n, int64_t offset, ...) {
     va_end(ap);
     return e;
 }
-#define N(x) ((int64_t)(x))
-#define SPACE(sym, nout, ...) toy_space(sym, nout, __VA_ARGS__, N(0))
-#define EDGE(node, offset, ...) toy_edge(node, offset, __VA_ARGS__, TOY_END)
-#define P N(-1)
 
 static ir_space space_of(const ir_node *n) {
     ir_space sp = {.sym = n->sym, .nlab = n->nout, .nout = n->nout};

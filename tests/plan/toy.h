@@ -24,6 +24,10 @@ ir_state *toy_state(arena *a, const char *name, tl_dtype t, int64_t slots, int64
 ir_space toy_space(ir_sym sym, int nout, ...);
 ir_edge toy_edge(ir_node *n, int64_t offset, ...); // strides, one for each label; ends at TOY_END
 #define TOY_END INT64_MIN
+#define N(x) ((int64_t)(x))
+#define P N(-1)
+#define SPACE(sym, nout, ...) toy_space(sym, nout, __VA_ARGS__, N(0))
+#define EDGE(node, offset, ...) toy_edge(node, N(offset), __VA_ARGS__, TOY_END)
 ir_node *toy_map1(ir_graph *g, map_op op, ir_node *a);
 ir_node *toy_map2(ir_graph *g, map_op op, ir_node *a, ir_node *b); // equal spaces, or b a scalar
 ir_node *toy_linear(ir_graph *g, ir_weight *w, ir_node *x);        // x [p, k]
