@@ -33,6 +33,7 @@ static inline void vf_store(void *p, VF v) { _mm256_storeu_ps(p, v); }
 static inline VF vf_bcast(const float *p) { return _mm256_broadcast_ss(p); }
 static inline VF vf_splat(float v) { return _mm256_set1_ps(v); }
 static inline VF vf_half(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+static inline VF vf_bits(VI v) { return _mm256_castsi256_ps(v); }
 static inline VF vf_int(VI v) { return _mm256_cvtepi32_ps(v); }
 static inline VF vf_mul(VF a, VF b) { return _mm256_mul_ps(a, b); }
 static inline VF vf_sub(VF a, VF b) { return _mm256_sub_ps(a, b); }

@@ -32,5 +32,6 @@ static void linear_avx2(const cpu_matrix *w, const void *x, int64_t rows, float 
 
 void cpu_linear_avx2(cpu_kernels *k) {
     k->matrix_layout = linear_layout_i16;
+    k->act_quantize = act_quantize_avx2;
     k->linear = linear_avx2;
 }

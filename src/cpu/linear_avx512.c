@@ -28,6 +28,7 @@ static inline void vf_store(void *p, VF v) { _mm512_storeu_ps(p, v); }
 static inline VF vf_bcast(const float *p) { return _mm512_set1_ps(*p); }
 static inline VF vf_splat(float v) { return _mm512_set1_ps(v); }
 static inline VF vf_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+static inline VF vf_bits(VI v) { return _mm512_castsi512_ps(v); }
 static inline VF vf_int(VI v) { return _mm512_cvtepi32_ps(v); }
 static inline VF vf_mul(VF a, VF b) { return _mm512_mul_ps(a, b); }
 static inline VF vf_sub(VF a, VF b) { return _mm512_sub_ps(a, b); }

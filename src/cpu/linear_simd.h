@@ -379,7 +379,10 @@ static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float
     }
 }
 
+#include "cpu/linear_plain.h"
+
 static void linear_simd(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    if (w->layout == LINEAR_I16 && linear_format_of(w->type)) quantized(w, x, rows, y, ldy, n0, n1);
-    else linear_ref(w, x, rows, y, ldy, n0, n1);
+    if (w->layout != LINEAR_I16) linear_ref(w, x, rows, y, ldy, n0, n1);
+    else if (linear_format_of(w->type)) quantized(w, x, rows, y, ldy, n0, n1);
+    else plain(w, x, rows, y, ldy, n0, n1);
 }
