@@ -2,6 +2,7 @@
 """Compares token ids with llama.cpp (llama-cpp-python) and Hugging Face `tokenizers`, on thousands of varied lines.
 
     compare.py (--driver build/tests/text_tok/tok_driver | --tl build/tl) [-n LINES] [--seed S] MODEL.gguf...
+    compare.py --golden FILE -n 150 MODEL.gguf     writes what the two agree on, for test_files.c
 
 The Hugging Face tokenizer is built from the file's own tokens and merges (for SentencePiece vocabularies the merges follow
 from the scores). It takes str only, so that invalid UTF-8 is given to it as llama.cpp reads it (byte-level BPE) or
@@ -253,6 +254,20 @@ def run_tl(tl, model, texts, parse_special):
     return rows
 
 
+def write_golden(args, model, texts):
+    """Lines of text in hex, a tab, ids; special tokens are parsed."""
+    llama = llama_cpp.Llama(model, vocab_only=True, verbose=False)
+    hf, keeps_bytes = hf_tokenizer(model, True)
+    with open(args.golden, "w", encoding="ascii") as out:
+        for text in texts:
+            as_str = decode_strictly(text) if keeps_bytes else as_llama_reads(text)
+            if crashes_llama(text) or as_str is None:
+                continue
+            ids = llama.tokenize(text, add_bos=False, special=True)
+            if ids == hf.encode(as_str, add_special_tokens=False).ids:
+                out.write(f"{text.hex()}\t{' '.join(map(str, ids))}\n")
+
+
 def compare(args, model, texts, parse_special):
     if args.tl:
         ours = run_tl(args.tl, model, texts, parse_special)
@@ -290,18 +305,21 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--driver")
     p.add_argument("--tl")
+    p.add_argument("--golden")
     p.add_argument("-n", type=int, default=2500)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--show", type=int, default=5)
     p.add_argument("--parse-special", action="store_true", help="only with special tokens parsed (default: both ways)")
     p.add_argument("models", nargs="+")
     args = p.parse_args()
-    if bool(args.driver) == bool(args.tl):
-        p.error("one of --driver and --tl")
+    if bool(args.driver) + bool(args.tl) + bool(args.golden) != 1:
+        p.error("one of --driver, --tl and --golden")
     r = random.Random(args.seed)
     texts = [t.encode() for t in SPACES + SCRIPTS + CODE + EMOJI]
     while len(texts) < args.n:
         texts.append(line(r))
+    if args.golden:
+        return write_golden(args, args.models[0], texts)
     bad = 0
     for model in args.models:
         for parse_special in ([True] if args.parse_special else [False, True]):
