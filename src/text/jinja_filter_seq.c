@@ -258,6 +258,7 @@ static jv map_attribute(jrt *r, const jlist *l, jv path, jv absent) {
 
 jv seq_map(jrt *r, jv in, const jv *a, const jcall *c) {
     (void)a;
+    if (!jv_true(in)) return generator(jlist_new(r, 0)); // Jinja asks nothing more of a false value, none included
     const jlist *l = jv_iter(r, in);
     jv path = keyword(c, "attribute");
     if (c->n == 0 && path.kind != JV_MISSING) return map_attribute(r, l, path, keyword(c, "default"));
@@ -272,6 +273,7 @@ jv seq_map(jrt *r, jv in, const jv *a, const jcall *c) {
 }
 
 static jv select_items(jrt *r, jv in, const jcall *c, bool by_attr, bool keep) {
+    if (!jv_true(in)) return generator(jlist_new(r, 0));
     const jlist *l = jv_iter(r, in);
     jcall sub = *c;
     jv path = {0};
