@@ -14,25 +14,31 @@ typedef struct lowering {
     plan *p;
     const plan_backend *b;
     tl_error *err;
-    VEC(kernel *) kernels;
-    VEC(state_use) uses;
-    VEC(value) values;
+    kernel **kernels;    // these grow in the plan's arena, which is freed whole when anything fails
+    state_use *uses;
+    value *values;
+    size_t n_kernels, cap_kernels, n_uses, cap_uses, n_values, cap_values;
     int32_t *as_f32;     // [n_nodes]: value of a float32 copy, -1: none
     struct quant_memo { int32_t x, out; int64_t offset, stride, k; act_kind kind; ir_sym sym; int64_t fixed; } *quants;
     size_t n_quants, cap_quants;
-    bool failed;
 } lowering;
 
-static tl_status no_memory(lowering *l) { return err_set(l->err, TL_E_MEMORY, "out of memory for a plan"); }
+// Room for one more element of an array in the arena.
+static void *grown(arena *a, void *p, size_t n, size_t *cap, size_t size) {
+    if (n < *cap) return p;
+    *cap = *cap ? *cap * 2 : 16;
+    void *q = arena_alloc(a, *cap * size);
+    if (n) memcpy(q, p, n * size);
+    return q;
+}
+#define GROW(l, what) (l)->what = grown(&(l)->p->mem, (l)->what, (l)->n_##what, &(l)->cap_##what, sizeof *(l)->what)
 
 // ---- values --------------------------------------------------------------------------------------
 static int32_t add_value(lowering *l, value v) {
     v.last = -1;
-    if (!vec_push(&l->values, v)) {
-        l->failed = true;
-        return 0;
-    }
-    return (int32_t)l->values.n - 1;
+    GROW(l, values);
+    l->values[l->n_values] = v;
+    return (int32_t)l->n_values++;
 }
 
 static int32_t fixed_value(lowering *l, tl_dtype t, int64_t n, const void *data) {
@@ -73,7 +79,7 @@ static tl_status leaf_value(lowering *l, const ir_node *n, int32_t *out) {
     }
     default: *out = add_value(l, (value){.place = V_STATE, .type = n->type, .inner = 1, .maker = -1, .state = state_of(n)});
     }
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 static tl_status node_value(lowering *l, const ir_node *n, int32_t *out) {
@@ -93,7 +99,7 @@ static tl_status resolve(lowering *l, const ir_edge *e, reader *s) {
         return TL_OK;
     }
     TL_TRY(node_value(l, n, &s->value));
-    const value *v = &l->values.p[s->value];
+    const value *v = &l->values[s->value];
     s->type = v->type;
     if (v->place == V_STATE) {
         size_t bytes;
@@ -109,8 +115,9 @@ static tl_status resolve(lowering *l, const ir_edge *e, reader *s) {
 // ---- kernels -------------------------------------------------------------------------------------
 static kernel *add_kernel(lowering *l, const ir_node *n, kernel_fn run, kernel_kind kind, ir_sym sym, int64_t fixed) {
     kernel *k = arena_new(&l->p->mem, kernel);
-    *k = (kernel){.run = run, .kind = kind, .sym = sym, .fixed = fixed, .node = n, .out = -1, .id = (int32_t)l->kernels.n};
-    if (!vec_push(&l->kernels, k)) l->failed = true;
+    *k = (kernel){.run = run, .kind = kind, .sym = sym, .fixed = fixed, .node = n, .out = -1, .id = (int32_t)l->n_kernels};
+    GROW(l, kernels);
+    l->kernels[l->n_kernels++] = k;
     return k;
 }
 
@@ -140,8 +147,8 @@ static bool row_local(const ir_node *n, const ir_edge *e) {
 }
 
 static void note_state(lowering *l, const kernel *k, const ir_node *n, bool writes) {
-    state_use u = {state_of(n), state_version(n), k->id, writes};
-    if (!vec_push(&l->uses, u)) l->failed = true;
+    GROW(l, uses);
+    l->uses[l->n_uses++] = (state_use){state_of(n), state_version(n), k->id, writes};
 }
 
 // Resolves all edges of k's node into k->in and notes what is read.
@@ -181,7 +188,7 @@ static tl_status float_copy(lowering *l, const ir_node *n, int32_t *out) {
     TL_TRY(resolve_inputs(l, k));
     k->cost = c->sym ? (double)inner : 1;
     *out = l->as_f32[n->id] = work_value(l, k, DT_F32, inner, (size_t)inner * sizeof(float));
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 // Makes input e of k one that kernels of the table read directly: float32, in place.
@@ -223,17 +230,17 @@ static tl_status lower_plain(lowering *l, const ir_node *n, kernel_fn run, bool 
     kernel *k = add_kernel(l, n, run, n->sym && !whole ? K_ROW : single ? K_WHOLE : K_RANGE, n->sym, label0(n));
     TL_TRY(resolve_inputs(l, k));
     k->cost = node_cost(n);
-    if (n->op == IR_SCATTER) return l->failed ? no_memory(l) : TL_OK;
+    if (n->op == IR_SCATTER) return TL_OK;
     if (n->op == IR_RMS_NORM || n->op == IR_LAYER_NORM || n->op == IR_ROPE)
         for (int e = 0; e < n->n_in; e++) TL_TRY(need_float(l, k, e));
     l->p->node_value[n->id] = work_value(l, k, n->type == DT_I32 ? DT_I32 : DT_F32, n->inner, (size_t)n->inner * 4);
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 static tl_status lower_map(lowering *l, const ir_node *n) {
     bool flat = n->nout >= 1 && (n->nout == 2 || (n->nout == 1 && !n->sym)) && n->size[n->nout - 1] >= 2 * FLAT_RUN;
     TL_TRY(lower_plain(l, n, n->op == IR_FUSED ? run_fused : run_map, false));
-    kernel *k = l->kernels.p[l->kernels.n - 1];
+    kernel *k = l->kernels[l->n_kernels - 1];
     if (n->op == IR_FUSED) {
         fused_args *f = arena_new(&l->p->mem, fused_args);
         *f = (fused_args){n->u.fused.code, n->u.fused.n};
@@ -274,9 +281,9 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, co
     kn->args = a;
     kn->cost = 20 + (double)k * 0.2;
     *out = work_value(l, kn, DT_I8, (int64_t)bytes, n->sym ? bytes : bytes * (size_t)fixed);
-    if (!vec_grow_((void **)&l->quants, &l->cap_quants, l->n_quants + 1, sizeof *l->quants)) return no_memory(l);
+    GROW(l, quants);
     l->quants[l->n_quants++] = (struct quant_memo){kn->in[0].value, *out, s.offset, stride, k, kind, n->sym, fixed};
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 static tl_status lower_linear(lowering *l, const ir_node *n) {
@@ -292,7 +299,7 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     TL_TRY(resolve(l, &n->in[0], &s));
     a->x_bytes = l->p->k->act_bytes(kind, w->cols);
     int64_t stride = n->nout == 2 ? n->in[0].stride[0] : (int64_t)(a->x_bytes / sizeof(float));
-    bool direct = kind == ACT_F32 && s.kind == SRC_F32 && l->values.p[s.value].place == V_WORK && (size_t)stride * 4 == a->x_bytes && s.offset * 4 % LINE == 0;
+    bool direct = kind == ACT_F32 && s.kind == SRC_F32 && l->values[s.value].place == V_WORK && (size_t)stride * 4 == a->x_bytes && s.offset * 4 % LINE == 0;
     if (direct) {
         a->x = s.value;
         a->x_offset = s.offset * 4;
@@ -307,7 +314,7 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     TL_CHECK(dtype_bytes(w->type, w->cols, &bytes));
     k->cost = (double)a->n * ((double)bytes * 0.08 + (double)w->cols * 0.01);
     l->p->node_value[n->id] = work_value(l, k, DT_F32, n->inner, (size_t)n->inner * 4);
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 static tl_status lower_embed(lowering *l, const ir_node *n) {
@@ -324,7 +331,7 @@ static tl_status lower_embed(lowering *l, const ir_node *n) {
     k->args = w->prepared;
     k->cost = 20 + (double)w->cols;
     l->p->node_value[n->id] = work_value(l, k, DT_F32, n->inner, (size_t)n->inner * 4);
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 // ---- ATTENTION -----------------------------------------------------------------------------------
@@ -350,7 +357,7 @@ static tl_status lower_attention(lowering *l, const ir_node *n) {
     size_t scratch = attn_scratch_bytes(&a->a);
     if (scratch > l->p->attn_scratch) l->p->attn_scratch = scratch;
     l->p->node_value[n->id] = work_value(l, k, DT_F32, n->inner, (size_t)n->inner * 4);
-    return l->failed ? no_memory(l) : TL_OK;
+    return TL_OK;
 }
 
 static tl_status lower_scatter(lowering *l, const ir_node *n) {
@@ -407,17 +414,17 @@ static bool before(const state_use *x, const state_use *y) {
 }
 
 static void order_states(lowering *l) {
-    if (l->uses.n == 0) return;
-    qsort(l->uses.p, l->uses.n, sizeof *l->uses.p, by_state);
-    for (size_t i = 0, end; i < l->uses.n; i = end) {
-        for (end = i; end < l->uses.n && l->uses.p[end].state == l->uses.p[i].state; end++) {}
+    if (l->n_uses == 0) return;
+    qsort(l->uses, l->n_uses, sizeof *l->uses, by_state);
+    for (size_t i = 0, end; i < l->n_uses; i = end) {
+        for (end = i; end < l->n_uses && l->uses[end].state == l->uses[i].state; end++) {}
         for (size_t y = i; y < end; y++) {
-            kernel *k = l->kernels.p[l->uses.p[y].kernel];
+            kernel *k = l->kernels[l->uses[y].kernel];
             int32_t *after = arena_array(&l->p->mem, int32_t, k->n_after + (int)(end - i));
             if (k->n_after) memcpy(after, k->after, sizeof *after * (size_t)k->n_after);
             k->after = after;
             for (size_t x = i; x < end; x++)
-                if (before(&l->uses.p[x], &l->uses.p[y]) && l->uses.p[x].kernel != k->id) k->after[k->n_after++] = l->uses.p[x].kernel;
+                if (before(&l->uses[x], &l->uses[y]) && l->uses[x].kernel != k->id) k->after[k->n_after++] = l->uses[x].kernel;
         }
     }
 }
@@ -448,7 +455,7 @@ static uint8_t *live_nodes(plan *p) {
 static tl_status keep_value(lowering *l, const ir_node *n, int32_t *out) {
     if (is_state(n) || (n->op == IR_WEIGHT && n->type != DT_F32 && !weight_small(n->u.weight))) TL_TRY(float_copy(l, n, out));
     else TL_TRY(node_value(l, n, out));
-    l->values.p[*out].last = INT_MAX;
+    l->values[*out].last = INT_MAX;
     return TL_OK;
 }
 
@@ -483,24 +490,17 @@ static tl_status lower_all(lowering *l) {
             TL_TRY(keep_value(l, x, &kept));
             p->node_value[x->id] = kept;
         }
-    if (l->failed) return no_memory(l);
     order_states(l);
     return TL_OK;
 }
 
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err) {
     lowering l = {.p = p, .b = b, .err = err};
-    tl_status status = lower_all(&l);
-    if (status == TL_OK) {
-        p->n_values = (int)l.values.n;
-        p->values = arena_dup(&p->mem, l.values.p, sizeof *l.values.p * l.values.n);
-        p->base = arena_array(&p->mem, void *, l.values.n + 1);
-        p->n_kernels = (int)l.kernels.n;
-        p->kernels = arena_dup(&p->mem, l.kernels.p, sizeof *l.kernels.p * l.kernels.n);
-    }
-    vec_free(&l.kernels);
-    vec_free(&l.uses);
-    vec_free(&l.values);
-    mem_free(l.quants);
-    return status;
+    TL_TRY(lower_all(&l));
+    p->n_values = (int)l.n_values;
+    p->values = l.values;
+    p->base = arena_array(&p->mem, void *, l.n_values + 1);
+    p->n_kernels = (int)l.n_kernels;
+    p->kernels = l.kernels;
+    return TL_OK;
 }

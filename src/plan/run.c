@@ -1,4 +1,5 @@
 // run.c - the life of a plan, the schedule for a row count, and the replay.
+#include <setjmp.h>
 #include <time.h>
 
 #include "plan/plan_int.h"
@@ -38,6 +39,11 @@ static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
     return TL_OK;
 }
 
+static void arena_full(void *ctx, size_t size) {
+    (void)size;
+    longjmp(*(jmp_buf *)ctx, 1);
+}
+
 tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err) {
     *out = NULL;
     TL_TRY(check_limits(limits, err));
@@ -49,7 +55,10 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
     p->limits = *limits;
     p->graph = g;
     p->rows = p->outs = -1;
-    tl_status status = plan_make(p, b, err);
+    jmp_buf full; // everything that a pass makes is in the arena, so that leaving it in the middle loses nothing
+    p->mem.on_fail = arena_full;
+    p->mem.fail_ctx = &full;
+    tl_status status = setjmp(full) ? err_set(err, TL_E_MEMORY, "out of memory for a plan") : plan_make(p, b, err);
     if (status != TL_OK) plan_free(p);
     else *out = p;
     return status;
