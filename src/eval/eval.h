@@ -1,0 +1,81 @@
+// eval.h - running .tl programs: ordinary code is interpreted; tensor work becomes IR, which is computed when a value
+// is needed (eagerly, in a program) or traced into one graph (a model's step function, run by a session).
+//
+// run/ owns engines, models and sessions and hands them in through ev_host; this folder knows neither threads nor files
+// of its own beyond import and load_model, which the host opens.
+#ifndef TL_EVAL_H
+#define TL_EVAL_H
+#include "gguf/gguf.h"
+#include "ir/ir.h"
+#include "plan/plan.h"
+
+typedef struct tokenizer tokenizer; // text/token.h
+
+// ---- a model file as programs see it -----------------------------------------------------------
+typedef struct ev_model {
+    gguf *file;
+    const char *path;
+    ir_weight *weights;        // [gguf_n_tensors(file)], same order
+    bool repaired;             // "output.weight" is unusable and counts as missing (weight tying)
+    const tokenizer *tok;      // NULL: none (or not opened yet)
+    struct ev_model *next;
+    void *owner;               // the host's
+} ev_model;
+
+typedef struct ev_host { // what the world outside provides; every pointer may be NULL (then the feature is an error)
+    void *ctx;
+    plan_backend backend;
+    tl_status (*open_model)(void *ctx, const char *path, ev_model **out, tl_error *err); // owned by the host
+    tl_status (*open_tokenizer)(void *ctx, ev_model *m, const tokenizer **out, tl_error *err);
+    void (*print)(void *ctx, const char *text, size_t n);
+    void (*warn)(void *ctx, const char *message);
+    bool (*cancelled)(void *ctx);
+    // One sampled token of logits [n]; `how` as tl_sampling. Deterministic in (*seed), which it advances.
+    int32_t (*sample)(void *ctx, const float *logits, int64_t n, const tl_sampling *how, uint64_t *seed);
+    bool color;
+} ev_host;
+
+// ---- state tensors of one session ------------------------------------------------------------------
+typedef struct ev_state { // linked by next; one for each member of a family that the program touched
+    ir_state ir;
+    struct ev_state *next;
+    const void *decl;
+    int version;          // of the trace in progress
+    int64_t size[IR_MAX_RANK]; // of a member's axes
+} ev_state;
+
+typedef struct evaluator evaluator;
+// `predefined`: model, tokens (with text), NULL where there is none.
+typedef struct ev_options {
+    ev_host host;
+    ev_model *model;
+    const char *prompt;
+    const char *const *args;
+    size_t n_args;
+} ev_options;
+tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err);
+void ev_free(evaluator *ev);
+
+// Parses and runs a file (text NULL: read it) to its end, `main` included if `run_main`. Errors hold rendered messages.
+tl_status ev_run(evaluator *ev, const char *file, const char *text, size_t n, bool run_main, tl_error *err);
+// One REPL entry: like ev_run in the same scope; the value of a last expression is printed; on error nothing changes.
+tl_status ev_enter(evaluator *ev, const char *text, size_t n, tl_error *err);
+void ev_set_dump(evaluator *ev, const char *what); // NULL, "ir", "plan": printed for each computation of a program
+
+// ---- the step function of a model ----------------------------------------------------------------
+typedef struct ev_trace_options {
+    int64_t n_ctx;        // slots of per-slot states
+    tl_dtype cache_type;  // DT_COUNT: as declared
+    arena *a;             // holds the graph
+    // Values to keep: names of the program's bindings ("X", "A"), NULL-terminated, or NULL.
+    const char *const *watch;
+} ev_trace_options;
+// The function whose parameters are tok, pos, seq, slot, out. Makes the graph (not yet rewritten) with its result as
+// outputs[0], and the states it uses. TL_E_PROGRAM, with the place.
+tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err);
+bool ev_has_step(const evaluator *ev);
+
+// Embedded files (std/, models/): text of `path` ("std/nn.tl"), or a null slice. A file of that path under
+// $TL_PATH (a folder) comes first.
+str ev_embedded(const char *path);
+#endif
