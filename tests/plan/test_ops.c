@@ -20,13 +20,15 @@ static void bench_start(bench *b) {
 
 // A computed-at-replay array of n values: a float32 state, so that nothing folds.
 static ir_node *array(bench *b, int64_t n) {
-    ir_state *s = b->states[b->n_states++] = toy_state(&b->mem, "array", DT_F32, 1, n, b->n_states);
+    ir_state *s = toy_state(&b->mem, "array", DT_F32, 1, n, b->n_states);
+    b->states[b->n_states++] = s;
     for (int64_t i = 0; i < n; i++) ((float *)s->data)[i] = toy_random(&b->seed);
     return ir_state_node(&b->g, s, 0);
 }
 
-static ir_node *weights(bench *b, tl_dtype t, int64_t rows, int64_t cols) {
-    ir_weight *w = b->weights[b->n_weights++] = toy_weight(&b->mem, arena_printf(&b->mem, "w%d", b->n_weights), t, rows, cols, 1, &b->seed);
+static ir_node *weights(bench *b, tl_dtype t, int64_t n, int64_t cols) {
+    ir_weight *w = toy_weight(&b->mem, arena_printf(&b->mem, "w%d", b->n_weights), t, n, cols, 1, &b->seed);
+    b->weights[b->n_weights++] = w;
     return ir_weight_node(&b->g, w);
 }
 
