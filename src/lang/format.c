@@ -122,7 +122,8 @@ static bool is_tail(const formatter *f, const comment *c, const token *next) {
 }
 
 static void put_comment(formatter *f, const comment *c, const token *before, const token *next) {
-    if (c->own_line) {
+    bool alone = c->own_line || f->fresh; // fresh: only a ";" stood before it
+    if (alone) {
         bool first = before != NULL && before->role == TR_BLOCK && before->kind == TK_LBRACE && f->last_end == before->end;
         begin_line(f, c->begin, indent_for(f, next, true), !first);
     } else if (is_tail(f, c, next)) {
@@ -132,7 +133,7 @@ static void put_comment(formatter *f, const comment *c, const token *before, con
         sbuf_putc(&f->raw, ' ');
     }
     put_text(f, text_of(f, c->begin, c->end), c->end);
-    if (c->own_line || breaks_between(f, c->begin, c->end) > 0) new_line(f);
+    if (alone || breaks_between(f, c->begin, c->end) > 0) new_line(f);
 }
 
 // Comments before byte `until`; true if there were any.

@@ -220,8 +220,12 @@ static void lex_stray(lexer *x) {
 }
 
 static void lex_token(lexer *x) {
-    char c = peek(x, 0), before = x->i > 0 ? x->src->text.p[x->i - 1] : ' ';
-    bool after_operand = !x->space && x->out->toks.n > x->first && (before == ')' || before == ']' || before == '\'' || before == '_' || is_digit(before) || (before >= 'A' && before <= 'Z') || (before >= 'a' && before <= 'z'));
+    char c = peek(x, 0);
+    // ".5" is a number, except right behind an operand, where "." takes a field: d.0
+    const lexed *l = x->out;
+    int before = x->space || l->toks.n == x->first ? TK_END : l->toks.p[l->toks.n - 1].kind;
+    bool after_operand = (before >= TK_INT && before <= TK_NAME) || before == TK_RPAREN || before == TK_RBRACK || before == TK_RBRACE ||
+                         token_is_keyword((tk_kind)before);
     if (letter_at(x, x->i) > 0) {
         lex_name(x);
     } else if (is_digit(c) || (c == '.' && is_digit(peek(x, 1)) && !after_operand)) {
