@@ -68,6 +68,7 @@ static void exec_pip(const char *requirement, const char *folder, int out) {
     const char *argv[] = {python(), "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir",
                     "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest", "wheel", "--",
                     requirement, NULL};
+    setpgid(0, 0); // a group of its own, so that all of it can be ended
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     int null = open("/dev/null", O_RDONLY);
     if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || chdir(folder) != 0) _exit(126);
@@ -86,7 +87,7 @@ static void listen_to_child(int fd, pid_t child, const char *folder, char *tail,
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         int ready = poll(&p, 1, 100);
-        if (fetch_interrupted && !killed) kill(child, SIGTERM), killed = true;
+        if (fetch_interrupted && !killed) kill(-child, SIGTERM), killed = true;
         if (tell) tell(ctx, folder_bytes(folder));
         if (ready <= 0) continue;
         if (n > TAIL / 2) memmove(tail, tail + n - TAIL / 2, TAIL / 2), n = TAIL / 2;
@@ -138,6 +139,7 @@ int fetch_wheel(const char *requirement, const char *folder, char *wheel, size_t
         return -1;
     }
     if (child == 0) exec_pip(requirement, folder, fds[1]);
+    setpgid(child, child); // here too: whoever comes first
     close(fds[1]);
     listen_to_child(fds[0], child, folder, tail, tell, ctx);
     close(fds[0]);
