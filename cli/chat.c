@@ -28,6 +28,7 @@ bool chat_add(chat *c, const char *role, const char *content) {
 
 static void drop(chat *c, size_t from, size_t n) {
     for (size_t i = from; i < from + n; i++) free((void *)c->messages[i].content);
+    if (n == 0) return; // there may be no list at all
     memmove(c->messages + from, c->messages + from + n, (c->n - from - n) * sizeof *c->messages);
     c->n -= n;
 }
