@@ -1,8 +1,9 @@
-// fuzz_tokenize.c - a vocabulary and a text out of the input's bytes: the tokenizer either refuses the vocabulary or keeps its
-// promises for the text.
+// fuzz_tokenize.c - a vocabulary and a text out of the input's bytes: the tokenizer either refuses the vocabulary or
+// keeps its promises for the text.
 //
-// Input: model (1 byte), pre-tokenizer (1), flags (1), then the tokens, each a length (1; 0 ends them), a type (1), a score (1) and
-// the bytes; then the merges, each a length and the bytes; the rest is the text, whose first half is a segment without special tokens.
+// Input: model (1 byte), pre-tokenizer (1), flags (1), then the tokens, each a length (1; 0 ends them), a type (1), a
+// score (1) and the bytes; then the merges, each a length and the bytes; the rest is the text, whose first half is a
+// segment without special tokens.
 #include "text/token.h"
 
 #include <stdint.h>

@@ -22,7 +22,8 @@ static tl_status read_flag(const gguf *g, const char *key, int8_t *out, tl_error
 }
 
 // An array of n 4-byte elements, used where it lies.
-static tl_status read_array(const gguf *g, const char *key, gguf_type elem, const char *elem_name, size_t n, const void **out, tl_error *err) {
+static tl_status read_array(const gguf *g, const char *key, gguf_type elem, const char *elem_name, size_t n,
+                            const void **out, tl_error *err) {
     const gguf_value *v = find(g, key);
     if (!v) return TL_OK;
     if (v->type != GGUF_ARR || v->elem != elem)

@@ -15,7 +15,7 @@ enum { // properties that come with a name
 };
 
 typedef struct pretok pretok; // compiled; immutable, may be shared by threads
-// TL_E_UNSUPPORTED: no such name; TL_E_MEMORY.
+// TL_E_UNSUPPORTED: no such name, or an empty one (the message lists the names); TL_E_MEMORY.
 tl_status pretok_new(str name, pretok **out, tl_error *err);
 void pretok_free(pretok *p); // NULL is fine
 unsigned pretok_flags(const pretok *p);

@@ -75,8 +75,8 @@ str tokenizer_piece(const tokenizer *t, int32_t id, bool special) {
 }
 
 // ---- encoding ------------------------------------------------------------------------------------
-// The segments as one text; [parse_from, parse_to) is the stretch at or after the place last asked about in which special tokens may be
-// read.
+// The segments as one text; [parse_from, parse_to) is the stretch at or after the place last asked about in which
+// special tokens may be read.
 typedef struct joined {
     str text;
     const token_segment *segments;

@@ -140,9 +140,6 @@ static void set_flags(tokenizer *t, const token_source *s, const struct model_ro
 
 static tl_status pre_build(tokenizer *t, const token_source *s, const struct model_row *row, tl_error *err) {
     str pre = row->pre && !s->pre_forced ? str_of(row->pre) : s->pre;
-    if (pre.n == 0)
-        return err_set(err, TL_E_UNSUPPORTED, "the file names no pre-tokenizer (tokenizer.ggml.pre); choose the one that the model was trained with by --pre NAME, "
-                       "such as --pre default");
     TL_TRY(pretok_new(pre, &t->pre, err));
     t->pre_flags = pretok_flags(t->pre);
     return TL_OK;
@@ -152,7 +149,9 @@ tl_status attr_build(tokenizer *t, const token_source *s, tl_error *err) {
     const struct model_row *row = model_find(s);
     char shown[100];
     if (!row)
-        return err_set(err, TL_E_UNSUPPORTED, "unknown tokenizer '%s' (tokenizer.ggml.model); if it is a byte-level BPE, name its pre-tokenizer by --pre NAME",
+        return err_set(err, TL_E_UNSUPPORTED,
+                       "unknown tokenizer '%s' (tokenizer.ggml.model); if it is a byte-level BPE, name its "
+                       "pre-tokenizer by --pre NAME",
                        str_escape(shown, sizeof shown, s->model));
     t->kind = row->kind;
     if (t->kind == MODEL_BPE) TL_TRY(pre_build(t, s, row, err));

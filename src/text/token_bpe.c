@@ -48,13 +48,13 @@ static int32_t joined_id(merge_build *m, str left, str right, tl_status *status)
 
 static tl_status merges_add(merge_build *m, const str *merges, size_t first, size_t n, tl_error *err) {
     tokenizer *t = m->t;
-    str parts[2 * MERGE_BATCH];
+    str parts[2 * MERGE_BATCH] = {0};
     pair_slot pairs[MERGE_BATCH];
     char shown[100];
     for (size_t i = 0; i < n; i++)
         if (!merge_parse(merges[first + i], &parts[2 * i], &parts[2 * i + 1]))
-            return err_set(err, TL_E_FORMAT, "tokenizer.ggml.merges[%zu] is '%s', not two pieces with a space between", first + i,
-                           str_escape(shown, sizeof shown, merges[first + i]));
+            return err_set(err, TL_E_FORMAT, "tokenizer.ggml.merges[%zu] is '%s', not two pieces with a space between",
+                           first + i, str_escape(shown, sizeof shown, merges[first + i]));
     vocab_warm(t, parts, 2 * n);
     tl_status status = TL_OK;
     for (size_t i = 0; i < n; i++) {
@@ -79,7 +79,8 @@ static tl_status pairs_build(tokenizer *t, const token_source *s, tl_error *err)
     t->pairs = mem_alloc(cap * sizeof *t->pairs);
     t->extra_pool = mem_alloc(total);
     merge_build m = {t, mem_alloc(longest + 1), -1};
-    tl_status status = t->pairs && t->extra_pool && m.joined ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
+    tl_status status =
+        t->pairs && t->extra_pool && m.joined ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
     if (status == TL_OK) memset(t->pairs, 0xff, cap * sizeof *t->pairs);
     for (size_t i = 0; i < s->n_merges && status == TL_OK; i += MERGE_BATCH)
         status = merges_add(&m, s->merges, i, s->n_merges - i < MERGE_BATCH ? s->n_merges - i : MERGE_BATCH, err);

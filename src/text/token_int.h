@@ -57,8 +57,8 @@ struct tokenizer {
     size_t extra_pool_n;
     int32_t byte_sym[256];
 
-    // SPM: some token has U+2581 after another character that ends in this byte. After all others text may be cut before U+2581:
-    // no merge reaches over such a place.
+    // SPM: some token has U+2581 after another character that ends in this byte. After all others text may be cut
+    // before U+2581: no merge reaches over such a place.
     bool joins_space[256];
 
     // UGM

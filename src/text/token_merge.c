@@ -43,7 +43,8 @@ static uint32_t score_priority(float score) {
     return ~(u >> 31 ? ~u : u | 0x80000000u);
 }
 
-static bool find_pair(const encoder *e, const char *text, const merge_sym *l, const merge_sym *r, uint32_t *priority, int32_t *merged) {
+static bool find_pair(const encoder *e, const char *text, const merge_sym *l, const merge_sym *r, uint32_t *priority,
+                      int32_t *merged) {
     if (e->t->kind == MODEL_BPE) return bpe_pair(e->t, l, r, priority, merged);
     *merged = vocab_find_text(e->t, text + l->start, r->end - l->start);
     if (*merged < 0) return false;

@@ -13,7 +13,8 @@ static tl_status charsmap_open(tokenizer *t, const token_source *s, tl_error *er
     uint32_t bytes = 0;
     if (s->charsmap_n >= 4) memcpy(&bytes, s->charsmap, 4);
     if (s->charsmap_n < 4 || bytes % 4 || bytes > s->charsmap_n - 4)
-        return err_set(err, TL_E_FORMAT, "tokenizer.ggml.precompiled_charsmap is cut or has a wrong length (%zu bytes)", s->charsmap_n);
+        return err_set(err, TL_E_FORMAT, "tokenizer.ggml.precompiled_charsmap is cut or has a wrong length (%zu bytes)",
+                       s->charsmap_n);
     t->charsmap = (const uint8_t *)s->charsmap + 4;
     t->charsmap_nodes = bytes / 4;
     t->replacements = (const char *)t->charsmap + bytes;
@@ -104,7 +105,8 @@ tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err) {
         float score = vocab_score(t, i);
         if (score != score) return err_set(err, TL_E_FORMAT, "tokenizer.ggml.scores[%d] is not a number", i);
         if ((t->attr[i] & ATTR_NORMAL) && score < least) least = score;
-        if (t->attr[i] & (ATTR_NORMAL | ATTR_USER | ATTR_UNUSED) && !(t->attr[i] & ATTR_NOT_TEXT)) ok = trie_add(t->words, t->text[i], i);
+        if (t->attr[i] & (ATTR_NORMAL | ATTR_USER | ATTR_UNUSED) && !(t->attr[i] & ATTR_NOT_TEXT))
+            ok = trie_add(t->words, t->text[i], i);
         if (t->attr[i] & ATTR_USER) ok = ok && trie_add(t->user, t->text[i], i);
     }
     t->unknown_score = least - unknown_penalty;

@@ -65,15 +65,17 @@ static void special_tokens(void **state) {
 }
 
 static void segments(void **state) {
-    static const struct { token_segment parts[4]; const char *want; } cases[] = {
+    static const struct { token_segment parts[4]; const char *want;
+    } cases[] = {
         {{{STR("<|im_start|>"), true}, {STR("<|im_end|>"), false}, {STR("<|im_end|>"), true}},
          "<|im_start|>|<|||i|m|_|e|n|d|||>|<|im_end|>"},
-        {{{STR("<|im_"), true}, {STR("end|>"), false}}, "<|||i|m|_|e|n|d|||>"},      // not by a user's help
+        {{{STR("<|im_"), true}, {STR("end|>"), false}}, "<|||i|m|_|e|n|d|||>"}, // not by a user's help
         {{{STR("<|im_"), false}, {STR("end|>"), true}}, "<|||i|m|_|e|n|d|||>"},
         {{{STR("<|im_"), true}, {STR("end|>"), true}}, "<|im_end|>"},
         {{{STR("hel"), true}, {STR("lo wo"), false}, {STR("rld"), true}}, "hello|Ġworld"}, // words cross the borders
         {{{STR(""), true}, {STR(""), false}, {STR("<|im_end|>"), true}, {STR("he"), false}}, "<|im_end|>|he"},
-        {{{STR("<tool>"), false}, {STR("<|im_end|>"), false}, {STR("<|im_end|>"), true}}, "<tool>|<|||i|m|_|e|n|d|||>|<|im_end|>"},
+        {{{STR("<tool>"), false}, {STR("<|im_end|>"), false}, {STR("<|im_end|>"), true}},
+         "<tool>|<|||i|m|_|e|n|d|||>|<|im_end|>"},
     };
     vocab v = {0};
     (void)state;
@@ -228,25 +230,10 @@ static void merges_by_definition(void **state) {
 
 static void allocations_fail(void **state) {
     vocab v = {0};
-    tl_error err;
     (void)state;
     common(&v);
-    token_source *s = vocab_source(&v, "gpt2", "gpt-2");
-    for (int64_t n = 1;; n++) {
-        tokenizer *t;
-        mem_fail_after(n);
-        tl_status status = tokenizer_new(s, &t, &err);
-        token_ids ids = {0};
-        if (status == TL_OK) status = tokenizer_encode(t, STR("hello hello hello\xff ab cd ef gh ij kl mn op"), 0, &ids, &err);
-        mem_fail_after(-1);
-        tokenizer_free(t);
-        vec_free(&ids);
-        if (status == TL_OK) {
-            assert_true(n > 10);
-            break;
-        }
-        assert_int_equal(status, TL_E_MEMORY);
-    }
+    vocab_merge(&v, "x y"); // makes no token
+    expect_survival(vocab_source(&v, "gpt2", "gpt-2"), STR("hello hello hello\xff abcdefghijklmnopqrstuvwxyz1234567890"));
     vocab_free(&v);
 }
 

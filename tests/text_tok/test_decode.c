@@ -59,7 +59,8 @@ static void decode(const tokenizer *t, const char *const *tokens, unsigned flags
 }
 
 static void pieces(void **state) {
-    static const char *const text[] = {"<s>", "▁a", "▁▁b", "<0xC3>", "<0xA9>", "▁user", "<|channel|>", "unused", "</s>", NULL};
+    static const char *const text[] = {"<s>",   "▁a",          "▁▁b",    "<0xC3>", "<0xA9>",
+                                       "▁user", "<|channel|>", "unused", "</s>",   NULL};
     vocab v = {0};
     (void)state;
     vocab_add(&v, "<unk>", TOKEN_UNKNOWN, 0);
@@ -117,12 +118,14 @@ static void end_of_reply(void **state) { // by name, by id, and not where other 
     token_source *s = vocab_source(&v, "gpt2", "gpt-2");
     s->eot = 256 + 7;
     tokenizer *t = vocab_make(s);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_int_equal(tokenizer_is_end(t, 256 + (int32_t)i), cases[i].end);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(tokenizer_is_end(t, 256 + (int32_t)i), cases[i].end);
     tokenizer_free(t);
     vocab_free(&v);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(streams), cmocka_unit_test(pieces), cmocka_unit_test(odd_spellings), cmocka_unit_test(end_of_reply)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(streams), cmocka_unit_test(pieces),
+                                       cmocka_unit_test(odd_spellings), cmocka_unit_test(end_of_reply)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

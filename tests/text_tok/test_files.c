@@ -25,7 +25,8 @@ static void small_file(gguf_writer *w, vocab *v) {
 static gguf *open_image(gguf_writer *w, sbuf *image) {
     gguf *g;
     tl_error err = {0};
-    if (gguf_image(w, image, &err) != TL_OK || gguf_open_memory(image->p, image->n, &g, &err) != TL_OK) fail_msg("%s", err.message);
+    if (gguf_image(w, image, &err) != TL_OK || gguf_open_memory(image->p, image->n, &g, &err) != TL_OK)
+        fail_msg("%s", err.message);
     gguf_writer_free(w);
     return g;
 }
@@ -105,7 +106,8 @@ static bool read_file(sbuf *out, const char *path) {
 static tokenizer *open_file(const char *path, gguf **g) {
     tokenizer *t;
     tl_error err = {0};
-    if (gguf_open(path, g, &err) != TL_OK || tokenizer_from_gguf(*g, NULL, &t, &err) != TL_OK) fail_msg("%s: %s", path, err.message);
+    if (gguf_open(path, g, &err) != TL_OK || tokenizer_from_gguf(*g, NULL, &t, &err) != TL_OK)
+        fail_msg("%s: %s", path, err.message);
     return t;
 }
 

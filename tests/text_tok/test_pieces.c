@@ -4,7 +4,8 @@
 enum { S = TOKEN_PARSE_SPECIAL, A = TOKEN_ADD_SPECIAL };
 
 static void wordpiece(void **state) {
-    static const char *const tokens[] = {"▁un", "▁want", "▁runn", "ed", "ing", "▁,", "▁the", "▁é", "▁e", "▁中", "a", "▁[", "▁]", "▁cls"};
+    static const char *const tokens[] = {"▁un", "▁want", "▁runn", "ed", "ing", "▁,", "▁the",
+                                         "▁é",  "▁e",    "▁中",   "a",  "▁[",  "▁]", "▁cls"};
     vocab v = {0};
     (void)state;
     vocab_add(&v, "[UNK]", TOKEN_UNKNOWN, 0);
@@ -115,7 +116,23 @@ static void normalizer(void **state) {
     vocab_free(&v);
 }
 
+static void allocations_fail(void **state) {
+    vocab v = {0};
+    charsmap c;
+    (void)state;
+    unigram_vocab(&v);
+    charsmap_make(&c);
+    token_source *s = vocab_source(&v, "t5", "");
+    s->charsmap = &c, s->charsmap_n = sizeof c;
+    expect_survival(s, STR("aAb<x>b zz abb"));
+    s = vocab_source(&v, "bert", "");
+    s->unk = 2, s->bos = 0, s->sep = 1;
+    expect_survival(s, STR("a ab, abb"));
+    vocab_free(&v);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wordpiece), cmocka_unit_test(unigram), cmocka_unit_test(normalizer)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wordpiece), cmocka_unit_test(unigram), cmocka_unit_test(normalizer),
+                                       cmocka_unit_test(allocations_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,7 @@ static void unknown_names(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts), cmocka_unit_test(every_rule_is_quick), cmocka_unit_test(unknown_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cuts), cmocka_unit_test(every_rule_is_quick),
+                                       cmocka_unit_test(unknown_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@ static void letters(vocab *v) {
     vocab_add(v, "<unk>", TOKEN_UNKNOWN, 0);
     vocab_add(v, "<s>", TOKEN_CONTROL, 0);
     vocab_add(v, "</s>", TOKEN_CONTROL, 0);
-    static const char *const tokens[] = {"▁a", "▁b", "ab", "▁ab", "ba", "▁▁", "▁", "a", "b", "</", "</s", "<", "/", "s", ">", "é"};
+    static const char *const tokens[] = {"▁a", "▁b", "ab",  "▁ab", "ba", "▁▁", "▁", "a",
+                                         "b",  "</", "</s", "<",   "/",  "s",  ">", "é"};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) vocab_add(v, tokens[i], TOKEN_NORMAL, -(float)i);
 }
 
@@ -85,7 +86,8 @@ static size_t merge_slowly(const vocab *v, str *parts, size_t n) {
         for (size_t i = 0; i + 1 < n; i++)
             for (size_t k = 0; k < v->tokens.n; k++) {
                 str both = {parts[i].p, parts[i].n + parts[i + 1].n};
-                if (str_eq(v->tokens.p[k], both) && (best == v->tokens.n || v->scores.p[k] > v->scores.p[best])) best = k, at = i;
+                if (str_eq(v->tokens.p[k], both) && (best == v->tokens.n || v->scores.p[k] > v->scores.p[best]))
+                    best = k, at = i;
             }
         if (best == v->tokens.n) return n;
         parts[at].n += parts[at + 1].n;
@@ -153,8 +155,18 @@ static void long_line(void **state) { // n log n: a quadratic merge would take h
     vocab_free(&v);
 }
 
+static void allocations_fail(void **state) {
+    vocab v = {0};
+    (void)state;
+    letters(&v);
+    vocab_bytes(&v);
+    expect_survival(vocab_source(&v, "llama", ""), STR("ab ab\xff abababababababababababababababababababababababababababab"));
+    vocab_free(&v);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(words), cmocka_unit_test(without_bytes), cmocka_unit_test(refused),
-                                       cmocka_unit_test(merges_by_definition), cmocka_unit_test(long_line)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(words),     cmocka_unit_test(without_bytes),
+                                       cmocka_unit_test(refused),   cmocka_unit_test(merges_by_definition),
+                                       cmocka_unit_test(long_line), cmocka_unit_test(allocations_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-// tok_driver.c - tokenizes many texts with one model, for compare.py: each record on stdin is a length (4 bytes, little endian) and
-// so many bytes; each line on stdout is the text's ids. Usage: tok_driver MODEL [--parse-special] [--add-special] [--pre NAME]
+// tok_driver.c - tokenizes many texts with one model, for compare.py: each record on stdin is a length (4 bytes, little
+// endian) and so many bytes; each line on stdout is the text's ids. Usage: tok_driver MODEL [--parse-special]
+// [--add-special] [--pre NAME]
 #include "run/tokenizer_gguf.h"
 
 #include <inttypes.h>

@@ -102,5 +102,24 @@ static inline void expect_text(const tokenizer *t, str text, unsigned flags, con
     expect_ids(t, &ids, want);
     vec_free(&ids);
 }
+// Making the tokenizer and encoding `text`, with each allocation in turn failing: an error each time, no leak, no crash.
+static inline void expect_survival(const token_source *s, str text) {
+    tl_error err;
+    for (int64_t n = 1;; n++) {
+        tokenizer *t;
+        token_ids ids = {0};
+        mem_fail_after(n);
+        tl_status status = tokenizer_new(s, &t, &err);
+        if (status == TL_OK) status = tokenizer_encode(t, text, TOKEN_ADD_SPECIAL, &ids, &err);
+        mem_fail_after(-1);
+        assert_true(status == TL_OK || (ids.n == 0 && status == TL_E_MEMORY));
+        tokenizer_free(t);
+        vec_free(&ids);
+        if (status == TL_OK) {
+            assert_true(n > 8);
+            return;
+        }
+    }
+}
 #define expect(t, text, flags, want) expect_text((t), STR(text), (flags), (want))
 #endif
