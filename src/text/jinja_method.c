@@ -89,7 +89,7 @@ static jlist *split_space(jrt *r, jstr *s, int64_t limit) {
     size_t i = text_lspace(s->p, s->n);
     while (i < s->n) {
         if (limit >= 0 && (int64_t)l->n == limit) {
-            jlist_push(r, l, piece(r, s, i, text_rtrim(s->p, s->n)));
+            jlist_push(r, l, piece(r, s, i, s->n));
             return l;
         }
         size_t end = i, n;
@@ -145,7 +145,7 @@ static jlist *rsplit_space(jrt *r, jstr *s, int64_t limit) {
     jlist *l = jlist_new(r, 0);
     size_t drop = all->n - (size_t)limit; // words that stay together
     const jstr *last = all->v[drop - 1].u.s;
-    jlist_push(r, l, piece(r, s, text_lspace(s->p, s->n), (size_t)(last->p - s->p) + last->n));
+    jlist_push(r, l, piece(r, s, 0, (size_t)(last->p - s->p) + last->n));
     for (size_t i = drop; i < all->n; i++) jlist_push(r, l, all->v[i]);
     return l;
 }

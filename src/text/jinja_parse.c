@@ -7,6 +7,7 @@ typedef struct parser {
     jlex lex;
     jtok tok; // the current one
     int loops;
+    uint32_t open_line; // of the tag that opened the body to come
     uint16_t uses; // MACRO_USES_* of the macro being read
     size_t cap_names; // of t->names and t->read
 } parser;
@@ -694,6 +695,12 @@ static bool at_end(const parser *p, const char *const *ends) {
     return false;
 }
 
+_Noreturn static void no_end(parser *p, uint32_t line, const char *const *ends) {
+    while (ends[1]) ends++;
+    p->r->line = line;
+    jinja_fail(p->r, TL_E_FORMAT, "the block that begins here has no '%s'", *ends);
+}
+
 static jnode *print_node(parser *p) {
     jnode *n = node(p, S_PRINT);
     next(p);
@@ -715,17 +722,18 @@ static jnode *data_node(parser *p) {
 static jnode *body(parser *p, const char *const *ends) {
     jnode *n = node(p, S_BODY);
     nodes items = {0};
-    uint32_t line = p->tok.line;
+    uint32_t line = p->open_line;
     jinja_enter(p->r);
     for (;;) {
         if (p->tok.type == T_EOF && !ends) break;
-        if (p->tok.type == T_EOF) jinja_fail(p->r, TL_E_FORMAT, "the block begun on line %u has no '%s'", line, ends[0]);
+        if (p->tok.type == T_EOF) no_end(p, line, ends);
         if (p->tok.type == T_DATA) {
             push_node(p, &items, data_node(p));
         } else if (p->tok.type == T_VAR_BEGIN) {
             push_node(p, &items, print_node(p));
         } else {
             next(p);
+            p->open_line = p->tok.line;
             if (at_end(p, ends)) break;
             push_node(p, &items, statement(p));
         }

@@ -2,10 +2,12 @@
 """Compares the engine's chat templates with Python's jinja2, set up as Transformers sets it up.
 
 usage: compare.py RENDER [TEMPLATE.jinja | MODEL.gguf | FOLDER]...
+       compare.py --golden
 
-RENDER is the built program text_tmpl_render. Without files: the templates of templates/ beside this script. Every template
-is rendered for every conversation of CASES; text must be the same bytes, and both must fail or neither. Needs
-tests/requirements.txt.
+RENDER is the built program text_tmpl_render. Without files: the templates of templates/ beside this script and each
+template of expressions.txt. Every template is rendered for every conversation of CASES (an expression for VARS); text must
+be the same bytes, and both must fail or neither. --golden writes what jinja2 says to golden.json, which test_golden.c
+reads. Needs tests/requirements.txt.
 """
 import datetime
 import glob
@@ -79,6 +81,8 @@ CALLS = m("assistant", None, tool_calls=[call(ARGS)])
 CALLS_TEXT = m("assistant", "", tool_calls=[call(json.dumps(ARGS)), call("{}", "call_5678")])
 RESULT = m("tool", '{"temperature": 21}', tool_call_id="call_1234", name="get_weather")
 PARTS = m("user", [{"type": "text", "text": "What is"}, {"type": "text", "text": " this?"}])
+VARS = {"s": "héllo", "l": [1, 2, 3], "d": {"b": 2, "a": "x"},
+        "tree": [{"v": 1, "c": [{"v": 2, "c": []}, {"v": 3, "c": []}]}, {"v": 2, "c": []}]}
 CASES = {
     "user": dict(messages=[USER], reply=True),
     "user only": dict(messages=[USER]),
@@ -122,6 +126,33 @@ def templates(paths):
                 yield path, f.read()
 
 
+def expressions():
+    """The lines of expressions.txt; one that ends in a backslash or begins with two spaces goes on with its neighbour."""
+    with open(os.path.join(HERE, "expressions.txt"), encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    out = []
+    for line in lines:
+        if out and (out[-1].endswith("{{ '\\") or line.startswith("  ")):
+            out[-1] += "\n" + line
+        elif line:
+            out.append(line)
+    return out
+
+
+def golden():
+    env = environment()
+    sources = {os.path.basename(name): source for name, source in templates([os.path.join(HERE, "templates")])}
+    data = {"now": NOW, "cases": CASES, "vars": VARS, "templates": sources, "renderings": [], "expressions": []}
+    for name, source in sources.items():
+        for title, case in CASES.items():
+            data["renderings"].append([name, title, expected(env, source, case)[0]])
+    for source in expressions():
+        data["expressions"].append([source, expected(env, source, {"messages": [], "vars": VARS})[0]])
+    with open(os.path.join(HERE, "golden.json"), "w", encoding="utf-8") as f:
+        json.dump(data, f, indent=0, ensure_ascii=True)
+        f.write("\n")
+
+
 def difference(want, got):
     at = next((i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got)))
     return f"at {at}: jinja2 {want[max(0, at - 30):at + 50]!r}, here {got[max(0, at - 30):at + 50]!r}"
@@ -142,13 +173,18 @@ def uncovered(text, taint):
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
+    if sys.argv[1] == "--golden":
+        return golden()
     env = environment()
     child = subprocess.Popen([sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
                              env={**os.environ})
     count = {"templates": 0, "renderings": 0, "errors on both sides": 0, "differences": 0}
-    for name, source in templates(sys.argv[2:] or [os.path.join(HERE, "templates")]):
+    todo = [(name, source, CASES) for name, source in templates(sys.argv[2:] or [os.path.join(HERE, "templates")])]
+    if len(sys.argv) == 2:
+        todo += [(repr(e), e, {"vars": {"messages": [], "vars": VARS}}) for e in expressions()]
+    for name, source, cases in todo:
         count["templates"] += 1
-        for title, case in CASES.items():
+        for title, case in cases.items():
             want, failure = expected(env, source, case)
             child.stdin.write(json.dumps({"template": source, "bos": "<s>", "eos": "</s>", "now": NOW, **case}) + "\n")
             child.stdin.flush()
