@@ -85,7 +85,7 @@ typedef struct ast_type {
     ast_size *sizes;
     int rank;
 } ast_type;
-typedef struct ast_param { span at; str name; ast_type *type; struct ast_param *next; } ast_param;
+typedef struct ast_param { span at; str name; ast_type *type; struct ast_param *next; } ast_param; // type NULL: any value (of a fn)
 
 // ---- statements ----------------------------------------------------------------------------------
 typedef enum {

@@ -163,7 +163,7 @@ static void put_stmt_line(sbuf *out, const ast_stmt *s) {
     put_head(out, &s->head);
     for (const ast_param *q = s->params; q != NULL; q = q->next) {
         sbuf_printf(out, " %.*s:", (int)q->name.n, q->name.p);
-        put_type(out, q->type);
+        if (q->type) put_type(out, q->type);
     }
     if (s->type) {
         sbuf_puts(out, s->kind == ST_FN ? " -> " : " : ");

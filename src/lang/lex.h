@@ -66,7 +66,7 @@ const char *literal_escape(str text, size_t *at, char *out, size_t *out_n);
 // ---- characters (lex_char.c) -------------------------------------------------------------------
 // Decodes one UTF-8 character of [p, end): its length, or 0 if the bytes are not valid UTF-8.
 int utf8_get(const char *p, const char *end, uint32_t *cp);
-int utf8_put(uint32_t cp, char out[4]); // length; 0 for a surrogate or above U+10FFFF
+int lex_utf8_put(uint32_t cp, char out[4]); // length; 0 for a surrogate or above U+10FFFF
 bool char_is_letter(uint32_t cp);       // may start a name ("_" included)
 int char_width(uint32_t cp);            // terminal columns: 0, 1 or 2
 #endif

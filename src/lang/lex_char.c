@@ -19,7 +19,7 @@ int utf8_get(const char *p, const char *end, uint32_t *cp) {
     return *cp = c, len;
 }
 
-int utf8_put(uint32_t cp, char out[4]) {
+int lex_utf8_put(uint32_t cp, char out[4]) {
     if (cp < 0x80) return out[0] = (char)cp, 1;
     if (cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000)) return 0;
     int len = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;

@@ -45,7 +45,7 @@ static const char *escape_unicode(str text, size_t *at, char *out, size_t *out_n
     for (i++; i < text.n && digit_value(text.p[i]) < 16 && digits < 7; i++, digits++)
         cp = cp << 4 | (uint32_t)digit_value(text.p[i]);
     if (i >= text.n || text.p[i] != '}' || digits == 0 || digits > 6) return "\\u{...} takes 1 to 6 hexadecimal digits";
-    int len = utf8_put(cp, out);
+    int len = lex_utf8_put(cp, out);
     if (len == 0) return "this is no Unicode character (a surrogate, or above \\u{10ffff})";
     *out_n = (size_t)len;
     *at = i + 1;

@@ -61,9 +61,13 @@ static ast_param *parse_param(parser *p, const char *of) {
     ast_param *q = arena_new(p->a, ast_param);
     uint32_t begin = p->t->begin;
     q->name = ps_expect_name(p, "a parameter's name");
+    if (!p->panic && *of == 'f' && (ps_at(p, TK_COMMA) || ps_at(p, TK_RPAREN))) { // a function's parameter may be of any type
+        q->at = ps_span_from(p, begin);
+        return q;
+    }
     if (!p->panic && !ps_at(p, TK_COLON)) {
         diag *d = ps_fail(p, ps_found_at(p), "parameter '%.*s' of the %s has no type: expected ':', found %s", (int)q->name.n, q->name.p, of, ps_found(p));
-        ps_fix(p, d, *of == 'f' ? "write %.*s: int, %.*s: float32[?], or another type" : "write %.*s: entity, or the name of a domain (%.*s: seq)",
+        ps_fix(p, d, *of == 'f' ? "write %.*s: int, %.*s: float32[?], or another type, or no type at all" : "write %.*s: entity, or the name of a domain (%.*s: seq)",
                (int)q->name.n, q->name.p, (int)q->name.n, q->name.p);
     }
     ps_accept(p, TK_COLON);
@@ -250,7 +254,7 @@ static st_kind declaration_ahead(const parser *p) {
 bool parse_declaration(parser *p, ast_stmt ***tail, bool top) {
     st_kind kind = declaration_ahead(p);
     if (kind == ST_EXPR) return false;
-    if (!top && kind != ST_TENSOR) {
+    if (!top && kind != ST_TENSOR && kind != ST_DIM) {
         str word = ps_token_str(p, p->t);
         diag *d = ps_fail(p, ps_span_of(p, p->t), "'%.*s' inside a block", (int)word.n, word.p);
         ps_fix(p, d, "declare it at the top level of the file");

@@ -57,7 +57,7 @@ static void utf8(void **state) {
     for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
         char b[4];
         uint32_t cp = 0;
-        int n = utf8_put(points[i], b);
+        int n = lex_utf8_put(points[i], b);
         assert_true(n > 0);
         assert_int_equal(utf8_get(b, b + n, &cp), n);
         assert_int_equal(cp, points[i]);

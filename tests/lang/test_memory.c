@@ -14,7 +14,7 @@ static const char program[] =
     "    result := {\"a\": [1, 2.5], \"b\": sum[i](x[i])}\n"
     "}\n"
     "A[p, s.] = softmax(Q[p, :] K[s]) where S(s)\n";
-static const char wrong[] = "let = 1\nx = (2\nfn f(a) { }\ny = 'q'\nprint \"x\"\n";
+static const char wrong[] = "let = 1\nx = (2\nfn f(a b) { }\ny = 'q'\nprint \"x\"\n";
 
 typedef tl_status (*step)(arena *a, const source *src, diag_list *dl, sbuf *out);
 
