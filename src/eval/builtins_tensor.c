@@ -256,7 +256,7 @@ static value f_einsum(call *c) {
     evaluator *ev = c->ev;
     str spec = want_str(ev, c->arg[0], c->at, "the specification of einsum");
     sbuf src = {0};
-    scope *env = scope_new(ev, NULL);
+    scope *env = env_new(ev, NULL);
     int operand = 0;
     const char *arrow = memmem(spec.p, spec.n, "->", 2);
     str in = {spec.p, arrow ? (size_t)(arrow - spec.p) : spec.n};
@@ -286,7 +286,7 @@ static value f_einsum(call *c) {
         snprintf(name, sizeof name, "op_%d", operand);
         tensor *plain = tensor_dup(ev, t);
         for (int k = 0; k < plain->rank; k++) plain->ax[k].dim = NULL, plain->ax[k].dim_decl = NULL;
-        scope_put(ev, env, str_of(intern(ev, str_of(name))), v_of_tensor(plain), c->at);
+        env_put(ev, env, str_of(intern(ev, str_of(name))), v_of_tensor(plain), c->at);
         sbuf_printf(&body, "%s%s[", operand ? " * " : "", name);
         int letters = 0;
         for (; i < in.n && in.p[i] != ','; i++) {
@@ -307,7 +307,7 @@ static value f_einsum(call *c) {
         sbuf_puts(&src, ") * one[i_]");
         float one = 1;
         int64_t size = 1;
-        scope_put(ev, env, STR("one"), v_of_tensor(tensor_from_floats(ev, 1, &size, &one)), c->at);
+        env_put(ev, env, STR("one"), v_of_tensor(tensor_from_floats(ev, 1, &size, &one)), c->at);
     } else {
         sbuf_put(&src, body.p, body.n);
     }
@@ -323,7 +323,7 @@ static value f_einsum(call *c) {
     ev->scope = env;
     exec_equation(ev, prog->items);
     ev->scope = saved;
-    tensor *r = tensor_dup(ev, scope_find_here(env, STR("einsum_result"))->v.t);
+    tensor *r = tensor_dup(ev, env_find_here(env, STR("einsum_result"))->v.t);
     for (int k = 0; k < r->rank; k++) r->ax[k].dim = NULL;
     if (!n_out) r->rank = 0;
     return v_of_tensor(r);

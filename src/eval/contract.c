@@ -99,7 +99,7 @@ static int union_order(equation *q, const operand *lead, const operand *in, int 
 }
 
 operand eq_map(equation *q, map_op op, const operand *in, int n) {
-    int labels[EQ_LABELS], m = union_order(q, leader(q, in, n), in, n, labels);
+    int labels[EQ_LABELS] = {0}, m = union_order(q, leader(q, in, n), in, n, labels);
     ir_space sp;
     eq_space(q, labels, m, &sp);
     ir_edge e[3] = {{0}};

@@ -184,7 +184,7 @@ static void scatter_state(equation *q, const ast_stmt *s, v_statedecl *d, int64_
 
 static void define_part(equation *q, const ast_stmt *s, head *h, const operand *x) {
     evaluator *ev = q->ev;
-    binding *b = scope_find_here(ev->scope, s->head.name);
+    binding *b = env_find_here(ev->scope, s->head.name);
     if (b && b->v.kind != V_PARTS) {
         diag *d = ev_diag(ev, s->head.at, "'%.*s' is defined already as a whole", (int)s->head.name.n, s->head.name.p);
         diag_note(&ev->dl, d, b->at, "defined here");
@@ -194,7 +194,7 @@ static void define_part(equation *q, const ast_stmt *s, head *h, const operand *
     if (!b) {
         p->rank = h->n;
         p->first = s;
-        scope_put(ev, ev->scope, s->head.name, (value){.kind = V_PARTS, .parts = p}, s->head.at);
+        env_put(ev, ev->scope, s->head.name, (value){.kind = V_PARTS, .parts = p}, s->head.at);
     }
     if (p->whole) ev_fail(ev, s->head.at, "'%.*s' was read already: define all of its parts before", (int)s->head.name.n, s->head.name.p);
     int labels[IR_MAX_RANK], n = 0;
@@ -247,7 +247,7 @@ static void check_sizes(equation *q, const head *h, const ast_stmt *s) {
 static void define_whole(equation *q, const ast_stmt *s, head *h, operand x) {
     evaluator *ev = q->ev;
     bool fresh = s->kind == ST_LET || s->assign == AS_EQ;
-    binding *here = scope_find_here(ev->scope, s->head.name), *b = fresh ? here : find_name(ev, s->head.name);
+    binding *here = env_find_here(ev->scope, s->head.name), *b = fresh ? here : find_name(ev, s->head.name);
     if (s->assign == AS_EQ && s->kind != ST_LET && here && here->constant) {
         diag *d = ev_diag(ev, s->head.at, "'%.*s' is defined a second time", (int)s->head.name.n, s->head.name.p);
         diag_note(&ev->dl, d, here->at, "first here");
@@ -266,7 +266,7 @@ static void define_whole(equation *q, const ast_stmt *s, head *h, operand x) {
         t = tensor_reshape(ev, t, h->n_axes, sizes, s->head.at);
     }
     if (b && !fresh) b->v = v_of_tensor(t);
-    else scope_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at)->constant = s->assign == AS_EQ && s->kind != ST_LET;
+    else env_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at)->constant = s->assign == AS_EQ && s->kind != ST_LET;
 }
 
 bool is_equation(evaluator *ev, const ast_stmt *s) { return s->head.indexed && has_free_index(ev, s->expr); }
@@ -298,7 +298,7 @@ void exec_equation(evaluator *ev, const ast_stmt *s) {
 void exec_rule(evaluator *ev, const ast_stmt *s) {
     ev->pending++;
     equation q = {.ev = ev, .stmt = s};
-    binding *b = scope_find_here(ev->scope, s->head.name);
+    binding *b = env_find_here(ev->scope, s->head.name);
     if (b && b->v.kind == V_RELATION) {
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "rules over declared relations are not supported yet");
@@ -320,7 +320,7 @@ void exec_rule(evaluator *ev, const ast_stmt *s) {
     }
     tensor *t = eq_tensor(&q, &x, h.label, h.n);
     t->type = DT_BOOL;
-    scope_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at);
+    env_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at);
     ev->pending--;
 }
 

@@ -18,6 +18,7 @@ typedef struct ev_model {
     ir_weight *weights;        // [gguf_n_tensors(file)], same order
     bool repaired;             // "output.weight" is unusable and counts as missing (weight tying)
     const tokenizer *tok;      // NULL: none (or not opened yet)
+    tokenizer *tok_owned;      // what open_tokenizer made; freed with the model
     struct ev_model *next;
     void *owner;               // the host's
 } ev_model;
@@ -78,4 +79,6 @@ bool ev_has_step(const evaluator *ev);
 // Embedded files (std/, models/): text of `path` ("std/nn.tl"), or a null slice. A file of that path under
 // $TL_PATH (a folder) comes first.
 str ev_embedded(const char *path);
+// Names of the embedded programs under a folder, without ".tl", separated by commas.
+void ev_embedded_list(const char *folder, sbuf *out);
 #endif

@@ -205,7 +205,7 @@ static bool let_family(evaluator *ev, const ast_stmt *s, ev_model *m, const ast_
         }
         if (d->size < 0) d->size = n, d->at = s->head.at;
     }
-    scope_put(ev, ev->scope, s->head.name, (value){.kind = V_FAMILY, .family = f}, s->head.at);
+    env_put(ev, ev->scope, s->head.name, (value){.kind = V_FAMILY, .family = f}, s->head.at);
     return true;
 }
 
@@ -235,7 +235,7 @@ static bool try_let(evaluator *ev, const ast_stmt *s, bool must) {
     } else if (v.kind != V_TENSOR && v.kind != V_INT && v.kind != V_FLOAT && v.kind != V_BOOL) {
         ev_fail(ev, e->at, "%s has no axes to name", v_names[v.kind]);
     }
-    scope_put(ev, ev->scope, s->head.name, v, s->head.at);
+    env_put(ev, ev->scope, s->head.name, v, s->head.at);
     return true;
 }
 

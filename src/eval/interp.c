@@ -55,7 +55,7 @@ bool truthy(evaluator *ev, value v, span at) {
 }
 
 // ---- names ---------------------------------------------------------------------------------------
-binding *find_name(evaluator *ev, str name) { return scope_find(ev->scope, name); }
+binding *find_name(evaluator *ev, str name) { return env_find(ev->scope, name); }
 
 static const char *suggestion(evaluator *ev, str name, char *buf, size_t cap) {
     VEC(str) names = {0};
@@ -459,7 +459,7 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
     frame fr = {.caller = ev->frames, .call = at, .fn = intern(ev, def->head.name)};
     fr.env = saved;
     ev->frames = &fr;
-    scope *env = scope_new(ev, f->env);
+    scope *env = env_new(ev, f->env);
     ev->scope = env;
     ev->cur = f->unit;
     int i = 0;
@@ -481,7 +481,7 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
         if (names)
             for (int k = 0; k < n; k++)
                 if (names[k].n && str_eq(names[k], p->name)) from = k;
-        scope_put(ev, env, p->name, bind_param(ev, p, args[from], at), p->at);
+        env_put(ev, env, p->name, bind_param(ev, p, args[from], at), p->at);
     }
     flow fl = FLOW_NEXT;
     value last = v_none();
@@ -496,7 +496,7 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
     }
     value result = fl == FLOW_RETURN ? fr.result : last;
     if (fl != FLOW_RETURN) {
-        binding *r = scope_find_here(env, STR("result"));
+        binding *r = env_find_here(env, STR("result"));
         if (r) result = r->v;
     }
     result = settle(ev, result, at);
@@ -523,7 +523,7 @@ static value call_builtin(evaluator *ev, const builtin *b, value *args, const st
     return b->fn(&c);
 }
 
-value eval_call(evaluator *ev, value callee, value *args, const str *names, int n, span at) {
+value call_value(evaluator *ev, value callee, value *args, const str *names, int n, span at) {
     if (callee.kind == V_FN) return call_fn(ev, callee.fn, args, names, n, at);
     if (callee.kind == V_BUILTIN) return call_builtin(ev, callee.bi, args, names, n, at);
     ev_fail(ev, at, "%s cannot be called", v_names[callee.kind]);
@@ -547,7 +547,7 @@ static value call_expr(evaluator *ev, const ast_expr *e) {
     }
     value r;
     if (callee.kind == V_FN) ev->pending--; // its statements may collect: the arguments are bound in its scope
-    r = eval_call(ev, callee, args, named ? names : NULL, n, e->at);
+    r = call_value(ev, callee, args, named ? names : NULL, n, e->at);
     if (callee.kind != V_FN) ev->pending--;
     return r;
 }
@@ -662,8 +662,8 @@ static void poll(evaluator *ev, span at) {
 }
 
 static flow exec_loop_body(evaluator *ev, const ast_stmt *s, scope *outer, const str *var, value v) {
-    ev->scope = scope_new(ev, outer);
-    if (var) scope_put(ev, ev->scope, *var, v, s->head.at);
+    ev->scope = env_new(ev, outer);
+    if (var) env_put(ev, ev->scope, *var, v, s->head.at);
     flow f = exec_block(ev, s->body);
     ev->scope = outer;
     poll(ev, s->at);
@@ -679,8 +679,8 @@ static flow exec_for(evaluator *ev, const ast_stmt *s) {
     else if (it.kind == V_TENSOR && it.t->rank && !it.t->ax[0].sym) n = it.t->ax[0].size;
     else if (it.kind == V_MAP) n = (int64_t)it.map->n;
     else ev_fail(ev, s->expr->at, "'for' needs a list, a range, a map or a tensor, found %s", v_names[it.kind]);
-    scope *outer = ev->scope, *hold = scope_new(ev, outer);
-    scope_put(ev, hold, STR(" iterated"), it, s->at); // keeps it alive
+    scope *outer = ev->scope, *hold = env_new(ev, outer);
+    env_put(ev, hold, STR(" iterated"), it, s->at); // keeps it alive
     flow f = FLOW_NEXT;
     for (int64_t i = 0; i < n; i++) {
         value v;
@@ -747,7 +747,7 @@ static void assign_name(evaluator *ev, const ast_stmt *s) {
         else ev_fail(ev, s->assign_at, "this fold needs an indexed left side");
     }
     if (b) b->v = v, b->constant = false; // the outer variable changes; its place of definition stays
-    else scope_put(ev, ev->scope, s->head.name, v, s->head.at);
+    else env_put(ev, ev->scope, s->head.name, v, s->head.at);
 }
 
 static void exec_let(evaluator *ev, const ast_stmt *s) {
@@ -758,7 +758,7 @@ static void exec_let(evaluator *ev, const ast_stmt *s) {
     } else if (s->type && (str_is(s->type->name, "float") || str_is(s->type->name, "float64")) && v.kind == V_INT) {
         v = v_float((double)v.i);
     }
-    scope_put(ev, ev->scope, s->head.name, v, s->head.at);
+    env_put(ev, ev->scope, s->head.name, v, s->head.at);
 }
 
 static void declare_tensor(evaluator *ev, const ast_stmt *s) {
@@ -768,7 +768,7 @@ static void declare_tensor(evaluator *ev, const ast_stmt *s) {
         d->type = s->type->dtype == DT_COUNT ? DT_F32 : s->type->dtype;
         d->rank = s->type->rank;
         d->unit = ev->cur;
-        scope_put(ev, ev->scope, s->head.name, (value){.kind = V_STATE, .state = d}, s->head.at);
+        env_put(ev, ev->scope, s->head.name, (value){.kind = V_STATE, .state = d}, s->head.at);
         return;
     }
     value v;
@@ -788,7 +788,7 @@ static void declare_tensor(evaluator *ev, const ast_stmt *s) {
         ast_param p = {.at = s->type->at, .name = s->head.name, .type = s->type};
         v = bind_param(ev, &p, v, s->at);
     }
-    scope_put(ev, ev->scope, s->head.name, v, s->head.at);
+    env_put(ev, ev->scope, s->head.name, v, s->head.at);
 }
 
 static void declare_dims(evaluator *ev, const ast_stmt *s) {
@@ -835,7 +835,7 @@ flow exec_block(evaluator *ev, const ast_stmt *list) {
 
 static flow exec_scoped(evaluator *ev, const ast_stmt *list) {
     scope *outer = ev->scope;
-    ev->scope = scope_new(ev, outer);
+    ev->scope = env_new(ev, outer);
     flow f = exec_block(ev, list);
     ev->scope = outer;
     return f;
@@ -855,7 +855,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         v_relation *r = heap_new(ev, sizeof *r, V_RELATION);
         r->def = s;
         for (const ast_param *p = s->params; p; p = p->next) r->cache |= p->type && str_is(p->type->name, "slot");
-        scope_put(ev, ev->scope, s->head.name, (value){.kind = V_RELATION, .rel = r}, s->head.at);
+        env_put(ev, ev->scope, s->head.name, (value){.kind = V_RELATION, .rel = r}, s->head.at);
         break;
     }
     case ST_FN: {
@@ -863,7 +863,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         fn->def = s;
         fn->env = ev->scope;
         fn->unit = ev->cur;
-        scope_put(ev, ev->scope, s->head.name, (value){.kind = V_FN, .fn = fn}, s->head.at);
+        env_put(ev, ev->scope, s->head.name, (value){.kind = V_FN, .fn = fn}, s->head.at);
         break;
     }
     case ST_MAIN: case ST_TEST: case ST_BENCH: break; // run by the driver

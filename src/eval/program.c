@@ -12,6 +12,12 @@ str ev_embedded(const char *path) {
     return (str){NULL, 0};
 }
 
+void ev_embedded_list(const char *folder, sbuf *out) {
+    size_t n = strlen(folder);
+    for (const embedded_file *f = tl_files; f->name; f++)
+        if (strncmp(f->name, folder, n) == 0) sbuf_printf(out, "%s%.*s", out->n ? ", " : "", (int)(strlen(f->name) - n - 3), f->name + n);
+}
+
 static char *read_whole(evaluator *ev, const char *path, size_t *n, tl_error *err) {
     FILE *f = fopen(path, "rb");
     if (!f) {
@@ -165,26 +171,26 @@ static void add_builtins(evaluator *ev, const builtin *list) {
         if (!map_put(&ev->builtins, str_of(list->name), (int64_t)(intptr_t)list)) ev_fail(ev, (span){0}, "out of memory");
 }
 
-static void predefine(evaluator *ev, const char *name, value v) { scope_put(ev, ev->global, str_of(name), v, (span){0}); }
+static void predefine(evaluator *ev, const char *name, value v) { env_put(ev, ev->global, str_of(name), v, (span){0}); }
 
 static void prelude(evaluator *ev, void *ctx) {
     (void)ctx;
     add_builtins(ev, builtins_core);
     add_builtins(ev, builtins_tensor);
     add_builtins(ev, builtins_model);
-    scope *std = scope_new(ev, NULL);
+    scope *std = env_new(ev, NULL);
     ev->global = ev->scope = std;
     unit *u = unit_new(ev, "std/nn.tl", ev_embedded("std/nn.tl"));
     (void)run_unit(ev, u);
-    ev->global = ev->scope = scope_new(ev, std);
+    ev->global = ev->scope = env_new(ev, std);
     if (!ev->model) return;
     predefine(ev, "model", (value){.kind = V_MODEL, .model = ev->model});
     if (!ev->o.prompt) return;
     value args[2] = {{.kind = V_MODEL, .model = ev->model}, v_str_new(ev, str_of(ev->o.prompt))};
-    predefine(ev, "tokenizer", eval_call(ev, lookup(ev, STR("load_tokenizer"), (span){0}), args, NULL, 1, (span){0}));
+    predefine(ev, "tokenizer", call_value(ev, lookup(ev, STR("load_tokenizer"), (span){0}), args, NULL, 1, (span){0}));
     args[0] = find_name(ev, STR("tokenizer"))->v;
     predefine(ev, "prompt", args[1]);
-    predefine(ev, "tokens", eval_call(ev, lookup(ev, STR("tokenize"), (span){0}), args, NULL, 2, (span){0}));
+    predefine(ev, "tokens", call_value(ev, lookup(ev, STR("tokenize"), (span){0}), args, NULL, 2, (span){0}));
 }
 
 tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
@@ -254,7 +260,7 @@ static void run_job(evaluator *ev, void *ctx) {
     ev->cur = u;
     for (const ast_stmt *s = u->prog->items; s && j->run_main; s = s->next) {
         if (s->kind != ST_MAIN) continue;
-        ev->scope = scope_new(ev, ev->global);
+        ev->scope = env_new(ev, ev->global);
         (void)exec_block(ev, s->body);
         ev->scope = ev->global;
     }
@@ -318,7 +324,7 @@ static void trace(evaluator *ev, void *ctx) {
     value args[5];
     for (int i = 0; i < 5; i++) args[i] = input_value(ev, (ir_input)i, i == INPUT_OUT ? SYM_OUT : SYM_ROWS);
     span at = ev->step->def->head.at;
-    value r = eval_call(ev, (value){.kind = V_FN, .fn = ev->step}, args, NULL, 5, at);
+    value r = call_value(ev, (value){.kind = V_FN, .fn = ev->step}, args, NULL, 5, at);
     if (r.kind != V_TENSOR || r.t->rank != 2 || r.t->ax[0].sym != SYM_OUT) ev_fail(ev, at, "the result of a step function must be a tensor [o, v]: the logits of each row in out");
     tensor *c = tensor_compact(ev, r.t, at);
     j->g->outputs[0] = tensor_node(ev, c, at);

@@ -259,29 +259,29 @@ void map_set(evaluator *ev, v_map *m, value key, value v) {
 }
 
 // ---- scopes --------------------------------------------------------------------------------------
-scope *scope_new(evaluator *ev, scope *parent) {
+scope *env_new(evaluator *ev, scope *parent) {
     scope *s = heap_new(ev, sizeof *s, O_SCOPE);
     s->parent = parent;
     return s;
 }
 
-binding *scope_find_here(scope *s, str name) {
+binding *env_find_here(scope *s, str name) {
     uint64_t h = str_hash(name);
     for (size_t i = s->n; i-- > 0;)
         if (s->p[i].hash == h && str_eq(s->p[i].name, name)) return &s->p[i];
     return NULL;
 }
 
-binding *scope_find(scope *s, str name) {
+binding *env_find(scope *s, str name) {
     for (; s; s = s->parent) {
-        binding *b = scope_find_here(s, name);
+        binding *b = env_find_here(s, name);
         if (b) return b;
     }
     return NULL;
 }
 
-binding *scope_put(evaluator *ev, scope *s, str name, value v, span at) {
-    binding *b = scope_find_here(s, name);
+binding *env_put(evaluator *ev, scope *s, str name, value v, span at) {
+    binding *b = env_find_here(s, name);
     if (!b) {
         if (!vec_grow_((void **)&s->p, &s->cap, s->n + 1, sizeof *s->p)) ev_fail(ev, at, "out of memory");
         b = &s->p[s->n++];

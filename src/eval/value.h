@@ -232,10 +232,10 @@ static inline str v_text(value v) { return (str){v.s->p, v.s->n}; }
 bool v_equal(evaluator *ev, value a, value b, span at);
 void v_print(evaluator *ev, value v, sbuf *out, bool nested);
 
-scope *scope_new(evaluator *ev, scope *parent);
-binding *scope_find_here(scope *s, str name);
-binding *scope_find(scope *s, str name);
-binding *scope_put(evaluator *ev, scope *s, str name, value v, span at); // overwrites
+scope *env_new(evaluator *ev, scope *parent);
+binding *env_find_here(scope *s, str name);
+binding *env_find(scope *s, str name);
+binding *env_put(evaluator *ev, scope *s, str name, value v, span at); // overwrites
 
 // ---- tensors ---------------------------------------------------------------------------------------
 tensor *tensor_new(evaluator *ev, int rank);
@@ -277,7 +277,7 @@ dim_entry *dim_put(evaluator *ev, const char *name);
 
 // ---- interpreter -------------------------------------------------------------------------------------
 value eval(evaluator *ev, const ast_expr *e);
-value eval_call(evaluator *ev, value callee, value *args, const str *names, int n, span at);
+value call_value(evaluator *ev, value callee, value *args, const str *names, int n, span at);
 flow exec_block(evaluator *ev, const ast_stmt *list);
 flow exec(evaluator *ev, const ast_stmt *s);
 value binary_op(evaluator *ev, ex_op op, value a, value b, span at);

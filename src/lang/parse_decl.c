@@ -44,8 +44,9 @@ ast_type *parse_type(parser *p) {
             diag *d = ps_fail(p, ps_span_of(p, open), "empty list of sizes");
             ps_fix(p, d, "a single number has a type without brackets");
         }
-        for (ast_size **tail = &ty->sizes; !ps_at(p, TK_RBRACK) && !p->panic; ty->rank++) {
+        for (ast_size **tail = &ty->sizes; !ps_at(p, TK_RBRACK) && !p->panic;) {
             *tail = parse_size(p);
+            ty->rank++;
             tail = &(*tail)->next;
             if (!ps_accept(p, TK_COMMA)) break;
         }

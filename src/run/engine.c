@@ -1,0 +1,81 @@
+// engine.c - threads and kernels shared by models; what the evaluator is given of the outside world.
+#include <stdarg.h>
+
+#include "run/run.h"
+#include "run/tokenizer_gguf.h"
+
+void engine_warn(const tl_engine *e, const char *fmt, ...) {
+    if (!e->o.on_warning) return;
+    sbuf b = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    sbuf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    e->o.on_warning(e->o.ctx, b.p ? b.p : "");
+    sbuf_free(&b);
+}
+
+tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_error *err) {
+    tl_engine *e = mem_calloc(1, sizeof *e);
+    if (!e) return err_set(err, TL_E_MEMORY, "out of memory");
+    if (options) e->o = *options;
+    tl_status st = cpu_select(e->o.isa, &e->k, err);
+    int n = e->o.threads ? e->o.threads : pool_default_threads();
+    if (st == TL_OK) st = pool_new(n, &e->threads, err);
+    if (st != TL_OK) {
+        mem_free(e);
+        return st;
+    }
+    *out = e;
+    return TL_OK;
+}
+
+void tl_engine_free(tl_engine *e) {
+    if (!e) return;
+    pool_free(e->threads);
+    mem_free(e);
+}
+
+const char *tl_engine_isa(const tl_engine *e) { return e->k->isa; }
+int tl_engine_threads(const tl_engine *e) { return pool_size(e->threads); }
+const char *tl_version(void) { return "0.1.0"; }
+void tl_free(void *p) { mem_free(p); }
+
+// ---- what programs get -----------------------------------------------------------------------------
+static void drop_pages(void *ctx, const void *data, size_t bytes) {
+    tl_model *m = ctx;
+    if (m && m->m.file) gguf_drop_pages(m->m.file, data, bytes);
+}
+
+static void show_progress(void *ctx, double done, double total) {
+    tl_model *m = ctx;
+    if (m && m->engine->o.on_progress) m->engine->o.on_progress(m->engine->o.ctx, "loading", done, total);
+}
+
+plan_backend engine_backend(tl_engine *e, tl_model *m) {
+    return (plan_backend){.k = e->k, .threads = e->threads, .drop = m ? drop_pages : NULL, .progress = m ? show_progress : NULL, .ctx = m};
+}
+
+static tl_status host_tokenizer(void *ctx, ev_model *m, const tokenizer **out, tl_error *err) {
+    (void)ctx;
+    tokenizer *t;
+    TL_TRY(tokenizer_from_gguf(m->file, NULL, &t, err));
+    m->tok_owned = t;
+    *out = t;
+    return TL_OK;
+}
+
+static int32_t host_sample(void *ctx, const float *logits, int64_t n, const tl_sampling *how, uint64_t *seed) {
+    (void)ctx;
+    tl_sampler *s;
+    tl_sampling o = *how;
+    o.seed = (*seed)++;
+    if (tl_sampler_new(&o, &s, NULL) != TL_OK) return -1;
+    int32_t id = tl_sampler_pick(s, logits, n);
+    tl_sampler_free(s);
+    return id;
+}
+
+ev_host engine_host(tl_engine *e, tl_model *m) {
+    return (ev_host){.ctx = e, .backend = engine_backend(e, m), .open_tokenizer = host_tokenizer, .sample = host_sample};
+}

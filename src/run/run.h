@@ -1,0 +1,38 @@
+// run.h - the structures behind the public handles.
+#ifndef TL_RUN_H
+#define TL_RUN_H
+#include "eval/eval.h"
+#include "text/chat.h"
+#include "text/token.h"
+
+struct tl_engine {
+    tl_engine_options o;
+    const cpu_kernels *k;
+    pool *threads;
+};
+
+struct tl_model {
+    tl_engine *engine;
+    ev_model m;               // the file, its weights
+    tokenizer *tok;           // NULL: the file has none
+    tl_error tok_err;         // why
+    chat_template *chat;
+    tl_error chat_err;
+    evaluator *program;       // after its top level has run; NULL: tokenizer only
+    char *name, *arch, *path;
+    ev_model *others;         // opened by programs
+    int64_t n_vocab, n_ctx_train;
+    bool no_repair;
+};
+
+void engine_warn(const tl_engine *e, const char *fmt, ...) TL_PRINTF(2, 3);
+plan_backend engine_backend(tl_engine *e, tl_model *m);
+ev_host engine_host(tl_engine *e, tl_model *m); // m may be NULL
+// Opens a file's tables and checks output.weight; no program, no tokenizer.
+tl_status model_file_open(tl_engine *e, const char *path, bool no_repair, ev_model *out, tl_error *err);
+void model_file_close(ev_model *m);
+// For dumps and measurements; out and the plan belong to the caller and the session.
+void tl_session_print_plan(const tl_session *s, sbuf *out);
+void tl_session_print_ir(const tl_session *s, sbuf *out);
+plan *tl_session_plan(tl_session *s);
+#endif

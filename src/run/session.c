@@ -1,0 +1,215 @@
+// session.c - sequences in one cache: slots, who owns them, steps.
+//
+// A sequence is a list of slots in the order of positions. Forked sequences share slots (counted); nothing is copied.
+// A step appends its rows to their sequences, runs the plan, and takes the rows back if that failed.
+#include <inttypes.h>
+#include <sys/mman.h>
+
+#include "run/run.h"
+
+typedef struct sequence {
+    int32_t *slots, *at; // [n_ctx]; at[i] = i
+    int64_t n;
+} sequence;
+
+struct tl_session {
+    tl_model *m;
+    arena a;               // graph and states
+    ir_graph g;
+    ev_state *states;
+    plan *p;
+    int64_t n_ctx, n_batch;
+    int32_t n_seq;
+    sequence *seqs;
+    attn_seq *views;       // [n_seq], what the plan reads
+    int32_t *owners;       // [n_ctx]: sequences that own the slot
+    int64_t n_free, lowest; // no free slot below `lowest`
+    int32_t *in[INPUT_COUNT];
+};
+
+static tl_status new_states(tl_session *s, tl_error *err) {
+    for (ev_state *st = s->states; st; st = st->next) {
+        size_t bytes;
+        if (!size_mul(st->ir.slot_bytes, (size_t)st->ir.slots, &bytes)) return err_set(err, TL_E_MEMORY, "the cache does not fit in memory");
+        // Pages come when they are first written: an unused part of the cache costs nothing.
+        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) return err_set(err, TL_E_MEMORY, "a cache of %" PRId64 " positions does not fit in memory; ask for less with -c N", s->n_ctx);
+        st->ir.data = p;
+    }
+    return TL_OK;
+}
+
+static tl_status new_tables(tl_session *s, tl_error *err) {
+    s->seqs = mem_calloc((size_t)s->n_seq, sizeof *s->seqs);
+    s->views = mem_calloc((size_t)s->n_seq, sizeof *s->views);
+    s->owners = mem_calloc((size_t)s->n_ctx, sizeof *s->owners);
+    bool ok = s->seqs && s->views && s->owners;
+    for (int i = 0; i < INPUT_COUNT && ok; i++) ok = (s->in[i] = mem_calloc((size_t)s->n_batch, sizeof(int32_t))) != NULL;
+    for (int32_t i = 0; i < s->n_seq && ok; i++) {
+        s->seqs[i].slots = mem_alloc((size_t)s->n_ctx * sizeof(int32_t));
+        s->seqs[i].at = mem_alloc((size_t)s->n_ctx * sizeof(int32_t));
+        ok = s->seqs[i].slots && s->seqs[i].at;
+    }
+    s->n_free = s->n_ctx;
+    return ok ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory");
+}
+
+static tl_status cache_type(const char *name, tl_dtype *out, tl_error *err) {
+    *out = DT_COUNT;
+    if (!name) return TL_OK;
+    *out = dtype_from_name(str_of(name));
+    if (*out == DT_F16 || *out == DT_F32 || *out == DT_Q8_0) return TL_OK;
+    return err_set(err, TL_E_USAGE, "cache type \"%s\": there are f16, f32 and q8_0", name);
+}
+
+static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
+    ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a};
+    TL_TRY(ev_trace(s->m->program, &o, &s->g, &s->states, err));
+    ir_rewrite(&s->g);
+    ir_fuse_maps(&s->g);
+    TL_TRY(ir_verify(&s->g, err));
+    TL_TRY(new_states(s, err));
+    plan_backend b = engine_backend(s->m->engine, s->m);
+    plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
+    TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
+    return TL_OK;
+}
+
+tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err) {
+    tl_session_options o = options ? *options : (tl_session_options){0};
+    if (!m->program) return err_set(err, TL_E_USAGE, "the model was opened for its tokenizer only");
+    tl_dtype type;
+    TL_TRY(cache_type(o.cache_type, &type, err));
+    if (o.n_ctx < 0 || o.n_batch < 0 || o.n_seq < 0 || o.n_ctx > INT32_MAX) return err_set(err, TL_E_USAGE, "sizes of a session are positive");
+    tl_session *s = mem_calloc(1, sizeof *s);
+    if (!s) return err_set(err, TL_E_MEMORY, "out of memory");
+    s->m = m;
+    s->n_ctx = o.n_ctx ? o.n_ctx : m->n_ctx_train && m->n_ctx_train < 4096 ? m->n_ctx_train : 4096;
+    s->n_batch = o.n_batch ? o.n_batch : 512;
+    if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
+    s->n_seq = o.n_seq ? o.n_seq : 1;
+    tl_status st = new_tables(s, err);
+    if (st == TL_OK) st = build(s, type, err);
+    if (st != TL_OK) tl_session_free(s);
+    else *out = s;
+    return st;
+}
+
+void tl_session_free(tl_session *s) {
+    if (!s) return;
+    plan_free(s->p);
+    for (ev_state *st = s->states; st; st = st->next)
+        if (st->ir.data) munmap(st->ir.data, st->ir.slot_bytes * (size_t)st->ir.slots);
+    for (int32_t i = 0; s->seqs && i < s->n_seq; i++) mem_free(s->seqs[i].slots), mem_free(s->seqs[i].at);
+    for (int i = 0; i < INPUT_COUNT; i++) mem_free(s->in[i]);
+    mem_free(s->seqs);
+    mem_free(s->views);
+    mem_free(s->owners);
+    arena_free(&s->a);
+    mem_free(s);
+}
+
+int64_t tl_session_n_ctx(const tl_session *s) { return s->n_ctx; }
+int64_t tl_session_n_batch(const tl_session *s) { return s->n_batch; }
+int64_t tl_session_free_slots(const tl_session *s) { return s->n_free; }
+int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq < s->n_seq ? s->seqs[seq].n : 0; }
+
+void tl_session_print_plan(const tl_session *s, sbuf *out) { plan_print(s->p, out); }
+void tl_session_print_ir(const tl_session *s, sbuf *out) { ir_print(&s->g, out); }
+plan *tl_session_plan(tl_session *s) { return s->p; }
+
+// ---- slots -----------------------------------------------------------------------------------------
+static int32_t take_slot(tl_session *s) { // the caller knows that one is free
+    while (s->owners[s->lowest]) s->lowest++;
+    s->owners[s->lowest] = 1;
+    s->n_free--;
+    return (int32_t)s->lowest;
+}
+
+static void drop_slot(tl_session *s, int32_t slot) {
+    if (--s->owners[slot]) return;
+    s->n_free++;
+    if (slot < s->lowest) s->lowest = slot;
+}
+
+void tl_seq_cut(tl_session *s, int32_t seq, int64_t length) {
+    if (seq < 0 || seq >= s->n_seq || length < 0) return;
+    sequence *q = &s->seqs[seq];
+    while (q->n > length) drop_slot(s, q->slots[--q->n]);
+}
+
+tl_status tl_seq_fork(tl_session *s, int32_t from, int32_t to, tl_error *err) {
+    if (from < 0 || from >= s->n_seq || to < 0 || to >= s->n_seq)
+        return err_set(err, TL_E_USAGE, "sequences of this session are numbered 0 to %d", s->n_seq - 1);
+    if (from == to) return TL_OK;
+    tl_seq_cut(s, to, 0);
+    sequence *a = &s->seqs[from], *b = &s->seqs[to];
+    for (int64_t i = 0; i < a->n; i++) s->owners[a->slots[i]]++;
+    memcpy(b->slots, a->slots, (size_t)a->n * sizeof *b->slots);
+    memcpy(b->at, a->at, (size_t)a->n * sizeof *b->at);
+    b->n = a->n;
+    return TL_OK;
+}
+
+// ---- steps -----------------------------------------------------------------------------------------
+static tl_status check_rows(const tl_session *s, const tl_row *rows, size_t n, tl_error *err) {
+    if (n == 0 || n > (size_t)s->n_batch) return err_set(err, TL_E_USAGE, "a step has 1 to %" PRId64 " rows, %zu were given", s->n_batch, n);
+    if ((int64_t)n > s->n_free)
+        return err_set(err, TL_E_LIMIT, "the cache of %" PRId64 " positions is full; ask for more with -c N", s->n_ctx);
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].seq < 0 || rows[i].seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", rows[i].seq, s->n_seq);
+        if (rows[i].token < 0 || rows[i].token >= s->m->n_vocab)
+            return err_set(err, TL_E_USAGE, "token id %d is outside the vocabulary of %" PRId64, rows[i].token, s->m->n_vocab);
+    }
+    return TL_OK;
+}
+
+tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err) {
+    TL_TRY(check_rows(s, rows, n, err));
+    int64_t outs = 0;
+    for (size_t i = 0; i < n; i++) {
+        sequence *q = &s->seqs[rows[i].seq];
+        int32_t slot = take_slot(s);
+        s->in[INPUT_TOK][i] = rows[i].token;
+        s->in[INPUT_POS][i] = (int32_t)q->n;
+        s->in[INPUT_SEQ][i] = rows[i].seq;
+        s->in[INPUT_SLOT][i] = slot;
+        q->slots[q->n] = slot;
+        q->at[q->n] = (int32_t)q->n;
+        q->n++;
+        if (rows[i].logits) s->in[INPUT_OUT][outs++] = (int32_t)i;
+    }
+    for (int32_t i = 0; i < s->n_seq; i++) s->views[i] = (attn_seq){.slots = s->seqs[i].slots, .at = s->seqs[i].at, .n = s->seqs[i].n};
+    plan_step step = {.rows = (int64_t)n, .outs = outs, .seqs = s->views, .n_seqs = s->n_seq};
+    for (int i = 0; i < INPUT_COUNT; i++) step.in[i] = s->in[i];
+    tl_status st = plan_run(s->p, &step, err);
+    if (st == TL_OK) st = gguf_check(s->m->m.file, err);
+    if (st != TL_OK) {
+        for (size_t i = n; i-- > 0;) tl_seq_cut(s, rows[i].seq, s->seqs[rows[i].seq].n - 1);
+        return st;
+    }
+    if (logits) *logits = outs ? plan_output(s->p, 0) : NULL;
+    return TL_OK;
+}
+
+tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *ids, size_t n, const float **logits, volatile const int *cancel, tl_error *err) {
+    if (n == 0) return err_set(err, TL_E_USAGE, "an empty prompt");
+    if ((int64_t)n > s->n_free)
+        return err_set(err, TL_E_LIMIT, "the prompt has %zu tokens, the cache has room for %" PRId64 " of its %" PRId64 "; ask for more with -c N", n, s->n_free, s->n_ctx);
+    tl_row *rows = mem_calloc((size_t)s->n_batch, sizeof *rows);
+    if (!rows) return err_set(err, TL_E_MEMORY, "out of memory");
+    tl_status st = TL_OK;
+    for (size_t at = 0; at < n && st == TL_OK;) {
+        if (cancel && *cancel) {
+            st = err_set(err, TL_E_CANCELLED, "stopped");
+            break;
+        }
+        size_t m = n - at < (size_t)s->n_batch ? n - at : (size_t)s->n_batch;
+        for (size_t i = 0; i < m; i++) rows[i] = (tl_row){.token = ids[at + i], .seq = seq, .logits = logits && at + i + 1 == n};
+        st = tl_session_step(s, rows, m, logits, err);
+        at += m;
+        if (n > (size_t)s->n_batch && s->m->engine->o.on_progress) s->m->engine->o.on_progress(s->m->engine->o.ctx, "reading", (double)at, (double)n);
+    }
+    mem_free(rows);
+    return st;
+}
