@@ -50,6 +50,18 @@ void plan_print(const plan *p, sbuf *out);
 // Time spent outside kernels in the last run, and in all of it, in ns (thread 0), when measuring was on.
 void plan_measure(plan *p, bool on);
 void plan_timing(const plan *p, double *outside_ns, double *total_ns);
+// Time by kernel, summed over runs and threads while on (switching on starts from 0). The node says what and where in the
+// program (`at`), LINEAR's u.weight how many bytes are read. TL_E_MEMORY.
+typedef struct plan_kernel_time {
+    const char *kernel;       // "LINEAR", "QUANTIZE", ...
+    const ir_node *node;      // owned by the plan or the graph
+    int stage;
+    double ns;
+    int64_t units;            // pieces that the work was cut into
+} plan_kernel_time;
+tl_status plan_profile(plan *p, bool on, tl_error *err);
+int plan_kernel_count(const plan *p);
+plan_kernel_time plan_kernel_timing(const plan *p, int i); // i < plan_kernel_count(), in order of execution
 
 // The definition of results: evaluates the graph element by element, sums in double; states are written at the end.
 // out[i] becomes output i as float32, to be freed with mem_free. For tests and for finding faults: slow, and takes much memory.

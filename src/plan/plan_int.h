@@ -176,6 +176,7 @@ struct plan {
     int64_t rows, outs; // that phases are made for; -1: none
     bool measure;
     double outside_ns, total_ns, kernel_ns;
+    struct profile_cell { double ns; int64_t units; } *profile; // [threads, kernels] while profiling, else NULL
 };
 
 static inline int64_t sym_rows(const plan *p, ir_sym s, int64_t fixed) {

@@ -67,6 +67,7 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
 void plan_free(plan *p) {
     if (!p) return;
     for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
+    mem_free(p->profile);
     mem_free_aligned(p->work);
     mem_free_aligned(p->scratch);
     arena_free(&p->mem);
@@ -164,26 +165,44 @@ static double now_ns(void) {
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void run_unit(const plan *p, const item *it, int64_t u, int thread) {
-    kernel *const *k = &p->kernels[it->first];
-    if (it->kind == K_TILE) {
-        int64_t blocks = divide_up(it->rows, it->row_block), groups = linear_groups((*k)->args);
-        int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk < groups ? n0 + it->chunk : groups;
-        int64_t r0 = u % blocks * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
-        run_linear(p, *k, n0, n1, r0, r1, thread);
-    } else if (it->kind == K_ROW || it->kind == K_RANGE) {
+static void run_tile(const plan *p, const item *it, int64_t u, int thread) {
+    const kernel *k = p->kernels[it->first];
+    int64_t blocks = divide_up(it->rows, it->row_block), groups = linear_groups(k->args);
+    int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk < groups ? n0 + it->chunk : groups;
+    int64_t r0 = u % blocks * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
+    run_linear(p, k, n0, n1, r0, r1, thread);
+}
+
+// Kernel i of the item, for unit u.
+static void run_kernel(const plan *p, const item *it, int i, int64_t u, int thread) {
+    const kernel *k = p->kernels[it->first + i];
+    switch (it->kind) {
+    case K_TILE: run_tile(p, it, u, thread); break;
+    case K_ROW: case K_RANGE: {
         int64_t r0 = u * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
-        for (int i = 0; i < it->n; i++) k[i]->run(p, k[i], r0, r1, thread);
-    } else if (it->kind == K_WHOLE) {
-        (*k)->run(p, *k, 0, it->rows, thread);
-    } else {
-        (*k)->run(p, *k, u, u + 1, thread);
+        k->run(p, k, r0, r1, thread);
+        break;
     }
+    case K_WHOLE: k->run(p, k, 0, it->rows, thread); break;
+    case K_FLAT: case K_ATTN: k->run(p, k, u, u + 1, thread); break;
+    }
+}
+
+static void run_profiled(const plan *p, const item *it, int i, int64_t u, int thread) {
+    double start = now_ns();
+    run_kernel(p, it, i, u, thread);
+    struct profile_cell *c = &p->profile[(int64_t)thread * p->n_kernels + it->first + i];
+    c->ns += now_ns() - start;
+    c->units++;
 }
 
 static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int thread, bool timed) {
     double start = timed ? now_ns() : 0;
-    for (int64_t u = u0; u < u1; u++) run_unit(p, it, u, thread);
+    for (int64_t u = u0; u < u1; u++)
+        for (int i = 0; i < it->n; i++) {
+            if (p->profile) run_profiled(p, it, i, u, thread);
+            else run_kernel(p, it, i, u, thread);
+        }
     if (timed) p->kernel_ns += now_ns() - start;
 }
 
@@ -298,4 +317,24 @@ void plan_measure(plan *p, bool on) { p->measure = on; }
 void plan_timing(const plan *p, double *outside_ns, double *total_ns) {
     *outside_ns = p->outside_ns;
     *total_ns = p->total_ns;
+}
+
+tl_status plan_profile(plan *p, bool on, tl_error *err) {
+    mem_free(p->profile);
+    p->profile = NULL;
+    if (!on) return TL_OK;
+    p->profile = mem_calloc((size_t)p->n_kernels * (size_t)p->n_threads + 1, sizeof *p->profile);
+    return p->profile ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for a profile");
+}
+
+int plan_kernel_count(const plan *p) { return p->n_kernels; }
+
+plan_kernel_time plan_kernel_timing(const plan *p, int i) {
+    const kernel *k = p->kernels[i];
+    plan_kernel_time t = {.kernel = kernel_name(k), .node = k->node, .stage = k->stage};
+    for (int th = 0; p->profile && th < p->n_threads; th++) {
+        t.ns += p->profile[(int64_t)th * p->n_kernels + i].ns;
+        t.units += p->profile[(int64_t)th * p->n_kernels + i].units;
+    }
+    return t;
 }

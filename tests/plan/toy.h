@@ -48,9 +48,9 @@ typedef struct toy_model {
     arena mem;
     toy_config c;
     ir_graph g;
-    ir_weight *weights[256];
+    ir_weight *weights[1024];
     int n_weights;
-    ir_state *states[64];
+    ir_state *states[256];
     int n_states;
     ir_node *watched;   // residual stream after layer 0
 } toy_model;
