@@ -23,7 +23,8 @@ define configure
 	@[ -f $(1)/build.ninja ] || cmake -G Ninja -DCMAKE_BUILD_TYPE=$(TYPE) $(2) $(CMAKE_ARGS) -S . -B $(1) >/dev/null
 endef
 
-.PHONY: all help build chat test check sanitize clang bench roofline fuzz check-clean install clean
+.PHONY: all help build chat test check sanitize clang bench accuracy roofline fuzz check-clean install clean
+.NOTPARALLEL: # one build at a time; Ninja uses the cores
 
 all: build
 
@@ -33,6 +34,7 @@ help:
 	@echo 'make test        all tests, under the sanitizers too, and a build with clang'
 	@echo 'make check       the tests of the plain build only'
 	@echo 'make bench       compare speed with llama.cpp, in pairs (ARGS="-m FILE ...")'
+	@echo 'make accuracy    compare KL divergence from exact arithmetic with llama.cpp'
 	@echo 'make roofline    measure this machine: read bandwidth and int8 products'
 	@echo 'make fuzz        every fuzzer for SECONDS=60'
 	@echo 'make check-clean make chat and make test in a fresh Debian 12 chroot (needs root)'
@@ -57,6 +59,7 @@ check:
 	$(call configure,$(BUILD))
 	@! grep -q 'TL_TESTS:BOOL=OFF' $(BUILD)/CMakeCache.txt || cmake -DTL_TESTS=ON $(BUILD) >/dev/null
 	@$(NINJA) -C $(BUILD)
+	@$(BUILD)/tl pull --quiet >/dev/null || echo 'the tests that need the default model are skipped' >&2
 	@$(CTEST) --test-dir $(BUILD) $(ARGS)
 
 # Address and undefined-behaviour sanitizers over all but the tests labelled "slow"; the thread sanitizer over those
@@ -79,6 +82,10 @@ clang:
 bench: build
 	@tools/setup.sh model bench
 	@.venv/bin/python bench/compare.py --tl $(BUILD)/tl $(ARGS)
+
+accuracy: build
+	@tools/setup.sh model bench
+	@.venv/bin/python tests/oracle/kl.py --tl $(BUILD)/tl --llama $(ARGS)
 
 roofline:
 	@tools/setup.sh build

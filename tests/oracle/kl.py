@@ -1,7 +1,9 @@
 """How far an engine is from exact: the mean KL divergence of its token probabilities from those of a float32 forward pass
 over the same dequantized weights (oracle.py), on the three texts of texts/; beside it that of llama.cpp.
 
-    kl.py --tl build/tl [--llama] [--limit 6e-3] [--threads N] MODEL.gguf ...
+    kl.py --tl build/tl [--llama] [--limit 6e-3] [--threads N] [MODEL ...]
+
+MODEL is a name that `tl models` lists or a path; without one all models that are ready.
 
 --llama needs the package llama-cpp-python. Exit status 1 when tl's mean over the texts is above --limit, or above llama.cpp's.
 """
@@ -62,16 +64,24 @@ def main():
     parser.add_argument("--llama", action="store_true")
     parser.add_argument("--limit", type=float)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("--text", help="only this one of the texts")
+    parser.add_argument("--if-ready", action="store_true", help="exit with 77 when a model has not been fetched")
+    parser.add_argument("models", nargs="*")
     a = parser.parse_args()
     failed = False
-    for model in a.models:
+    texts = [t for t in TEXTS if a.text in (None, t.stem)]
+    listed = json.loads(subprocess.run([a.tl, "models", "--json"], check=True, stdout=subprocess.PIPE).stdout)
+    ready = {row["name"]: row["path"] for row in listed if row["ready"]}
+    if a.if_ready and not set(a.models) <= set(ready):
+        print("the model has not been fetched")
+        sys.exit(77)
+    for model in [ready.get(name, name) for name in a.models] or ready.values():
         with tempfile.TemporaryDirectory() as folder:
-            got = [tl_score(a, model, text, folder) for text in TEXTS]
+            got = [tl_score(a, model, text, folder) for text in texts]
         exact = oracle.forward_all(model, [ids for ids, _ in got])
         ours = [oracle.mean_kl(want, logits) for want, (_, logits) in zip(exact, got)]
         theirs = [oracle.mean_kl(want, llama_logits(model, ids, a.threads)) for want, (ids, _) in zip(exact, got)] if a.llama else []
-        for i, (text, (ids, _)) in enumerate(zip(TEXTS, got)):
+        for i, (text, (ids, _)) in enumerate(zip(texts, got)):
             if len(ids) <= 100:
                 sys.exit(f"{text} has only {len(ids)} tokens")
             line = f"{pathlib.Path(model).stem:20} {text.stem:8} {len(ids):4} tokens  tl {ours[i]:.3e}"
