@@ -200,12 +200,16 @@ static void put_tokens(formatter *f) {
 
 // ---- trailing comments -------------------------------------------------------------------------
 // Those of neighbouring lines with one indentation begin in one column, two columns behind the longest line.
+static bool aligned(const tail_comment *a, const tail_comment *b) {
+    return b->line == a->line + 1 && b->indent == a->indent && !a->opens && !b->opens;
+}
+
 static void align(formatter *f, sbuf *out) {
     size_t from = 0;
     for (size_t i = 0, end; i < f->tails.n; i = end) {
         const tail_comment *t = f->tails.p;
         int column = t[i].column;
-        for (end = i + 1; end < f->tails.n && t[end].line == t[end - 1].line + 1 && t[end].indent == t[i].indent && !t[end].opens && !t[end - 1].opens; end++)
+        for (end = i + 1; end < f->tails.n && aligned(&t[end - 1], &t[end]); end++)
             if (t[end].column > column) column = t[end].column;
         for (size_t k = i; k < end; k++) {
             sbuf_put(out, f->raw.p + from, t[k].offset - from);

@@ -166,7 +166,8 @@ static void lex_string(lexer *x, char quote) {
 
 // Longest first. Single characters come from the token table itself.
 static tk_kind punctuation(const lexer *x) {
-    static const uint8_t pairs[] = {TK_SET, TK_PATH, TK_EQ, TK_NE, TK_LE, TK_GE, TK_ADD_SET, TK_SUB_SET, TK_ARROW, TK_MUL_SET, TK_POW, TK_AND2, TK_OR2};
+    static const uint8_t pairs[] = {TK_SET,     TK_PATH,    TK_EQ,    TK_NE,      TK_LE,  TK_GE,   TK_ADD_SET,
+                                    TK_SUB_SET, TK_ARROW, TK_MUL_SET, TK_POW, TK_AND2, TK_OR2};
     for (size_t k = 0; k < sizeof pairs; k++)
         if (peek(x, 0) == kind_texts[pairs[k]][0] && peek(x, 1) == kind_texts[pairs[k]][1]) return (tk_kind)pairs[k];
     for (int k = TK_LPAREN; k < TK_LET; k++)

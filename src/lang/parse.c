@@ -145,7 +145,8 @@ bool ps_expect_close(parser *p, token *open, const char *inside) {
         tk_kind k = (tk_kind)p->stopped->kind;
         if (k == TK_STRING || k == TK_NAME || k == TK_INT || k == TK_FLOAT || k == TK_LBRACK) ps_fix(p, d, "put ',' between the two parts");
         else if (k == TK_ASSIGN && close != TK_RPAREN) ps_fix(p, d, "== compares");
-        else if (k == TK_RPAREN || k == TK_RBRACK || k == TK_RBRACE) ps_fix(p, d, "the brackets do not pair; close '%s' first", token_kind_text(open->kind));
+        else if (k == TK_RPAREN || k == TK_RBRACK || k == TK_RBRACE)
+            ps_fix(p, d, "the brackets do not pair; close '%s' first", token_kind_text(open->kind));
     }
     return false;
 }

@@ -58,25 +58,32 @@ ast_type *parse_type(parser *p) {
 }
 
 // ---- parameters --------------------------------------------------------------------------------
+static void no_default(parser *p) {
+    diag *d = ps_fail(p, ps_span_of(p, p->t), "parameters have no default values");
+    ps_fix(p, d, "pass the value in every call");
+}
+
 static ast_param *parse_param(parser *p, const char *of) {
     ast_param *q = arena_new(p->a, ast_param);
     uint32_t begin = p->t->begin;
     q->name = ps_expect_name(p, "a parameter's name");
-    if (!p->panic && *of == 'f' && (ps_at(p, TK_COMMA) || ps_at(p, TK_RPAREN))) { // a function's parameter may be of any type
+    const bool fn = *of == 'f';
+    const int n = (int)q->name.n;
+    const char *name = q->name.p;
+    if (!p->panic && fn && (ps_at(p, TK_COMMA) || ps_at(p, TK_RPAREN))) { // a function's parameter may be of any type
         q->at = ps_span_from(p, begin);
         return q;
     }
-    if (!p->panic && !ps_at(p, TK_COLON)) {
-        diag *d = ps_fail(p, ps_found_at(p), "parameter '%.*s' of the %s has no type: expected ':', found %s", (int)q->name.n, q->name.p, of, ps_found(p));
-        ps_fix(p, d, *of == 'f' ? "write %.*s: int, %.*s: float32[?], or another type, or no type at all" : "write %.*s: entity, or the name of a domain (%.*s: seq)",
-               (int)q->name.n, q->name.p, (int)q->name.n, q->name.p);
+    if (!p->panic && ps_at(p, TK_ASSIGN)) {
+        no_default(p);
+    } else if (!p->panic && !ps_at(p, TK_COLON)) {
+        diag *d = ps_fail(p, ps_found_at(p), "expected '%s' after parameter '%.*s' of the %s, found %s", fn ? ":', ',' or ')" : ":", n, name, of, ps_found(p));
+        if (fn) ps_fix(p, d, "a type follows a colon: %.*s: int, %.*s: float32[?]", n, name, n, name);
+        else ps_fix(p, d, "write %.*s: entity, or the name of a domain (%.*s: seq)", n, name, n, name);
     }
     ps_accept(p, TK_COLON);
     q->type = parse_type(p);
-    if (!p->panic && ps_at(p, TK_ASSIGN)) {
-        diag *d = ps_fail(p, ps_span_of(p, p->t), "parameters have no default values");
-        ps_fix(p, d, "pass the value in every call");
-    }
+    if (!p->panic && ps_at(p, TK_ASSIGN)) no_default(p);
     q->at = ps_span_from(p, begin);
     return q;
 }

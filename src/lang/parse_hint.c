@@ -56,17 +56,19 @@ static bool report(parser *p, const char *fmt, const char *what, const char *hel
 
 static bool hint_symbol(parser *p, bool top) {
     tk_kind k = (tk_kind)p->t->kind;
-    const char *text = token_kind_text(k);
+    const char *text = token_kind_text(k), *begins = "a statement cannot begin with '%s'", *closes = "'%s' closes nothing";
+    const char *goes_on = "to go on with the line before, put the operator at its end, or use parentheses";
     switch (k) {
-    case TK_RBRACE: return top && report(p, "'%s' closes nothing", "}", "remove it, or look for a '{' that is missing above");
-    case TK_RPAREN: case TK_RBRACK: return report(p, "'%s' closes nothing", text, "remove it, or look for an opening bracket that is missing before it");
+    case TK_RBRACE: return top && report(p, closes, text, "remove it, or look for a '{' that is missing above");
+    case TK_RPAREN: case TK_RBRACK:
+        return report(p, closes, text, "remove it, or look for an opening bracket that is missing before it");
     case TK_ELSE: return report(p, "'%s' without an if before it", "else", "else follows the closing brace of an if");
     case TK_STAR: case TK_SLASH: case TK_PERCENT: case TK_CARET: case TK_POW: case TK_PLUS: case TK_AND: case TK_AND2: case TK_OR2: case TK_EQ:
     case TK_NE: case TK_LT: case TK_LE: case TK_GT: case TK_GE: case TK_DOT: case TK_COMMA: case TK_AS:
-        return report(p, "a statement cannot begin with '%s'", text, k == TK_DOT ? "keep the '.' on the line of the name before it" : "to go on with the line before, put the operator at its end, or use parentheses");
-    case TK_AT: return report(p, "a statement cannot begin with '%s'", "@", "to go on with the line before, put the operator at its end; there are no decorators");
-    case TK_OR:
-        return p->t[1].kind != TK_LBRACK && report(p, "a statement cannot begin with '%s'", "or", "to go on with the line before, put the operator at its end, or use parentheses");
+        return report(p, begins, text, k == TK_DOT ? "keep the '.' on the line of the name before it" : goes_on);
+    case TK_AT:
+        return report(p, begins, text, "to go on with the line before, put the operator at its end; there are no decorators");
+    case TK_OR: return p->t[1].kind != TK_LBRACK && report(p, begins, text, goes_on);
     case TK_WHERE: return report(p, "'%s' without an equation before it", "where", "where follows the expression of an equation, a query or a rule");
     default: return false;
     }
@@ -90,12 +92,16 @@ bool hint_statement(parser *p, bool top) {
         if (!hint_starter(p, d, word)) ps_fix(p, d, "to call %.*s, use parentheses: %.*s(...)", (int)word.n, word.p, (int)word.n, word.p);
         return true;
     }
-    if (str_is(word, "print") && next->kind == TK_LPAREN) return report(p, "a space between %s and '('", "print", "write print(...); with a space it would multiply");
+    if (str_is(word, "print") && next->kind == TK_LPAREN)
+        return report(p, "a space between %s and '('", "print", "write print(...); with a space it would multiply");
     return false;
 }
 
 // The text at the stopped token and behind it, for slips of operators.
-static bool stopped_is(const parser *p, tk_kind a, tk_kind b) { return p->stopped->kind == a && p->stopped[1].kind == b && p->stopped[1].begin == p->stopped->end; }
+static bool stopped_is(const parser *p, tk_kind a, tk_kind b) {
+    const token *t = p->stopped;
+    return t->kind == a && t[1].kind == b && t[1].begin == t->end;
+}
 
 // "a[p] sum= e" and "let a = 1 b = 2": a product whose last factor is a name, then an assignment.
 static void hint_word_assign(parser *p, diag *d, const ast_expr *e) {
@@ -119,7 +125,8 @@ void hint_end(parser *p, diag *d, const ast_expr *e) {
         else if (k == TK_ARROW) ps_fix(p, d, "a rule is written with <-");
         else if (k == TK_DOT) ps_fix(p, d, "statements end with the line; no '.' is needed");
         else if (k == TK_RPAREN || k == TK_RBRACK) ps_fix(p, d, "this bracket closes nothing; remove it or look for the opening one");
-        else if (k == TK_LET || k == TK_RETURN || k == TK_IF || k == TK_FOR || k == TK_WHILE) ps_fix(p, d, "begin a new line, or put ';' between the statements");
+        else if (k == TK_LET || k == TK_RETURN || k == TK_IF || k == TK_FOR || k == TK_WHILE)
+            ps_fix(p, d, "begin a new line, or put ';' between the statements");
         else if (k == TK_SLASH || k == TK_PERCENT || k == TK_CARET) ps_fix(p, d, "write x := x %s y", token_kind_text(k));
         else if (k == TK_ASSIGN || k == TK_SET) hint_word_assign(p, d, e);
         if (d->fix != NULL) return;
@@ -134,8 +141,9 @@ void hint_end(parser *p, diag *d, const ast_expr *e) {
 void hint_block(parser *p, diag *d) {
     if (d == NULL) return;
     const token *t = p->stopped;
+    str word = t->kind == TK_NAME ? ps_token_str(p, t) : (str){0};
     if (t->kind == TK_COLON) ps_fix(p, d, "blocks stand in braces: { ... }");
-    else if (t->kind == TK_NAME && (str_is(ps_token_str(p, t), "then") || str_is(ps_token_str(p, t), "do"))) ps_fix(p, d, "leave the word away; the block stands in braces: { ... }");
+    else if (str_is(word, "then") || str_is(word, "do")) ps_fix(p, d, "leave the word away; the block stands in braces: { ... }");
     else if (t->kind == TK_ASSIGN) ps_fix(p, d, "== compares; = assigns");
     else ps_fix(p, d, "a block stands in braces, also when it is one statement");
 }

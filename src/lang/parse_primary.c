@@ -267,7 +267,8 @@ static ast_expr *no_operand(parser *p) {
         d = ps_fail(p, ps_found_at(p), "expected an expression, found %s", ps_found(p));
     }
     if (d == NULL || (t->nl && p->brackets == 0)) return e;
-    if (t->kind == TK_ASSIGN && before != NULL && before->end == t->begin && (before->kind == TK_SLASH || before->kind == TK_PERCENT || before->kind == TK_CARET))
+    bool glued = t->kind == TK_ASSIGN && before != NULL && before->end == t->begin;
+    if (glued && (before->kind == TK_SLASH || before->kind == TK_PERCENT || before->kind == TK_CARET))
         ps_fix(p, d, "there is no '%s='; write x := x %s y", token_kind_text((tk_kind)before->kind), token_kind_text((tk_kind)before->kind));
     else if (t->kind == TK_IF || t->kind == TK_FOR || t->kind == TK_WHILE)
         ps_fix(p, d, "%s is a statement and has no value; assign inside its block", token_kind_text((tk_kind)t->kind));

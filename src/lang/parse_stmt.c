@@ -176,9 +176,14 @@ static void parse_let(parser *p, ast_stmt ***tail) {
     int n;
     parse_assign_at(p, p->t, &n);
     if (!ps_at(p, TK_ASSIGN) || ps_line_ends(p)) {
-        diag *d = ps_fail(p, ps_found_at(p), "expected '=' after let %.*s, found %s", (int)s->head.name.n, s->head.name.p, ps_found(p));
-        if (n > 0) ps_fix(p, d, "let introduces a name with =; %.*s works on one that exists, without let", (int)(p->stopped[n - 1].end - p->stopped->begin), p->src->text.p + p->stopped->begin);
-        else if (str_is(s->head.name, "mut") || str_is(s->head.name, "var")) ps_fix(p, d, "leave %.*s away: every name can be assigned again", (int)s->head.name.n, s->head.name.p);
+        str name = s->head.name;
+        diag *d = ps_fail(p, ps_found_at(p), "expected '=' after let %.*s, found %s", (int)name.n, name.p, ps_found(p));
+        const token *op = p->stopped;
+        if (n > 0)
+            ps_fix(p, d, "let introduces a name with =; %.*s works on one that exists, without let",
+                   (int)(op[n - 1].end - op->begin), p->src->text.p + op->begin);
+        else if (str_is(name, "mut") || str_is(name, "var"))
+            ps_fix(p, d, "leave %.*s away: every name can be assigned again", (int)name.n, name.p);
         else if (p->stopped->kind == TK_LBRACK && !p->stopped->nl) ps_fix(p, d, "leave no space before '['");
         else if (p->stopped->kind == TK_NAME && !p->stopped->nl) ps_fix(p, d, "a name is one word; a type follows a colon: let x: int = 1");
         else ps_fix(p, d, "every let has a value: let x = 0");

@@ -133,7 +133,9 @@ static void laws_of_docs(void **state) {
 // Any line break that may stand between two tokens, and any comment, keeps the tree.
 static void comments_between_tokens(void **state) {
     (void)state;
-    static const char good[] = "fn f(x: int[?], y: q) -> int {\n    let a[i, (g r), s] = -x[1:, *t + 1].b (c) * max[i](d[{\"e\": [1, 2]}])\n}\nR(a)?\nb max= 2; c or= 3\nS(x) <- not R(x)\n";
+    static const char good[] = "fn f(x: int[?], y: q) -> int {\n"
+                               "    let a[i, (g r), s] = -x[1:, *t + 1].b (c) * max[i](d[{\"e\": [1, 2]}])\n"
+                               "}\nR(a)?\nb max= 2; c or= 3\nS(x) <- not R(x)\n";
     source src = source_of("t.tl", str_of(good));
     arena a = {0};
     diag_list dl = {.a = &a};
@@ -180,7 +182,8 @@ static void wrong_program(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(laws_of_cases), cmocka_unit_test(laws_of_programs), cmocka_unit_test(laws_of_docs),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(laws_of_cases), cmocka_unit_test(laws_of_programs),
+                                       cmocka_unit_test(laws_of_docs),
                                        cmocka_unit_test(comments_between_tokens), cmocka_unit_test(wrong_program)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

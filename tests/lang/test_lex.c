@@ -63,7 +63,8 @@ static void utf8(void **state) {
         assert_int_equal(cp, points[i]);
         if (n > 1) assert_int_equal(utf8_get(b, b + n - 1, &cp), 0); // cut off
     }
-    static const char *const bad[] = {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF8", "\xC3("};
+    static const char *const bad[] = {"\x80",             "\xC0\x80",         "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80",
+                                      "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF8", "\xC3("};
     uint32_t cp;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(utf8_get(bad[i], bad[i] + strlen(bad[i]), &cp), 0);
 }

@@ -83,6 +83,7 @@ static void arena_limit(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(parsing), cmocka_unit_test(formatting), cmocka_unit_test(messages), cmocka_unit_test(arena_limit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(parsing), cmocka_unit_test(formatting), cmocka_unit_test(messages),
+                                       cmocka_unit_test(arena_limit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
