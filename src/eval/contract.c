@@ -135,13 +135,15 @@ operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over) {
 
 // ---- pairs ---------------------------------------------------------------------------------------
 static operand einsum_pair(equation *q, const operand *a, const operand *b, eq_set out, eq_set folded) {
-    // Which operand's order leads: activations before stored matrices; then the one with rows; then the larger.
+    // Which operand's order leads: activations before stored matrices; then the one with rows; of two with rows the
+    // second, as what an operator (a rotation, a mixing) is applied to stands after it.
     const operand *lead = a, *tail = b;
     eq_set sym = 0;
     for (int i = 0; i < q->n; i++)
         if (q->lab[i].sym) sym |= eq_bit(i);
-    bool swap = a->weight != b->weight ? a->weight : (a->labels & sym) != (b->labels & sym) && (!(a->labels & sym) || !(b->labels & sym)) ? !(a->labels & sym)
-                                                                                                      : set_size(q, b->labels) > set_size(q, a->labels);
+    bool ra = (a->labels & sym) != 0, rb = (b->labels & sym) != 0;
+    bool swap = a->weight != b->weight ? a->weight : rb;
+    if (ra && !rb && a->weight == b->weight) swap = false;
     if (swap) lead = b, tail = a;
     int labels[EQ_LABELS], n = 0, all[EQ_LABELS];
     int m = eq_order(q, lead, lead->labels, all);

@@ -269,15 +269,16 @@ typedef struct factors {
 
 static bool is_sum(const ast_expr *e) { return e->kind == EX_BINARY && (e->op == OP_ADD || e->op == OP_SUB); }
 
-static void flatten(equation *q, const ast_expr *e, bool inverse, factors *f) {
-    if (e->kind == EX_UNARY && e->op == OP_NEG) {
+// A product in parentheses is a factor of its own: that is how a program says what to multiply first.
+static void flatten(equation *q, const ast_expr *e, bool inverse, bool top, factors *f) {
+    if (e->kind == EX_UNARY && e->op == OP_NEG && (top || !e->parens)) {
         f->negative = !f->negative;
-        flatten(q, e->kids, inverse, f);
+        flatten(q, e->kids, inverse, false, f);
         return;
     }
-    if (e->kind == EX_BINARY && (e->op == OP_MUL || e->op == OP_JUXT || e->op == OP_DIV)) {
-        flatten(q, e->kids, inverse, f);
-        flatten(q, e->kids->next, inverse != (e->op == OP_DIV), f);
+    if (e->kind == EX_BINARY && (e->op == OP_MUL || e->op == OP_JUXT || e->op == OP_DIV) && (top || !e->parens)) {
+        flatten(q, e->kids, inverse, false, f);
+        flatten(q, e->kids->next, inverse != (e->op == OP_DIV), false, f);
         return;
     }
     int *n = inverse ? &f->n_den : &f->n_num;
@@ -427,7 +428,7 @@ operand eq_factor(equation *q, const ast_expr *e, eq_set keep) {
 // ---- terms and scopes ----------------------------------------------------------------------------
 static operand term(equation *q, const ast_expr *e, eq_set keep, bool negative) {
     factors f = {.negative = negative};
-    flatten(q, e, false, &f);
+    flatten(q, e, false, true, &f);
     operand num[EQ_OPERANDS], den[EQ_OPERANDS];
     eq_set in[2 * EQ_OPERANDS];
     int n = 0;

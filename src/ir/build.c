@@ -63,16 +63,24 @@ static uint64_t double_bits(double v) {
     return u;
 }
 
+// Small constant arrays are equal by content (a table made twice is one node), large ones by place.
+enum { CONTENT_BYTES = 1 << 17 };
+static bool by_content(const ir_node *n) { return n->u.k.n * 4 <= CONTENT_BYTES; }
+static uint64_t array_hash(const ir_node *n) {
+    if (!by_content(n)) return (uintptr_t)n->u.k.data;
+    return str_hash((str){n->u.k.data, (size_t)n->u.k.n * 4});
+}
+
 // The part of the union that an operation uses, as a hash.
 static uint64_t attr_hash(const ir_node *n, uint64_t h) {
     switch (n->op) {
-    case IR_CONST: return mix(mix(h, n->u.k.scalar ? double_bits(n->u.k.value) : (uintptr_t)n->u.k.data), (uint64_t)n->u.k.n);
+    case IR_CONST: return mix(mix(h, n->u.k.scalar ? double_bits(n->u.k.value) : array_hash(n)), (uint64_t)n->u.k.n);
     case IR_WEIGHT: case IR_LINEAR: case IR_EMBED: return mix(h, (uintptr_t)n->u.weight);
     case IR_STATE: return mix(mix(h, (uintptr_t)n->u.state.ref), (uint64_t)n->u.state.version);
     case IR_GATHER:
         for (int i = 0; i < n->n_in - 1; i++) h = mix(mix(h, (uint64_t)n->u.gather.gstride[i]), (uint64_t)n->u.gather.limit[i]);
         return h;
-    case IR_SCATTER: return mix(mix(h, (uint64_t)n->u.gather.gstride[0]), (uintptr_t)n->state2);
+    case IR_SCATTER: return mix(mix(mix(h, (uint64_t)n->u.gather.gstride[0]), (uint64_t)n->u.gather.limit[0]), (uintptr_t)n->state2);
     case IR_ASSEMBLE:
         for (int i = 0; i < n->n_in; i++) {
             h = mix(h, (uint64_t)n->u.parts.offset[i]);
@@ -80,7 +88,9 @@ static uint64_t attr_hash(const ir_node *n, uint64_t h) {
         }
         return h;
     case IR_RMS_NORM: case IR_LAYER_NORM: return mix(h, double_bits(n->u.norm.eps));
-    case IR_ROPE: return mix(mix(mix(h, (uint64_t)n->u.rope.heads), (uint64_t)n->u.rope.d), (uint64_t)n->u.rope.rot << 1 | n->u.rope.interleaved);
+    case IR_ROPE:
+        h = mix(mix(mix(h, (uint64_t)n->u.rope.heads), (uint64_t)n->u.rope.d), (uint64_t)n->u.rope.rot << 1 | n->u.rope.interleaved);
+        return mix(h, (uint64_t)n->u.rope.head_stride);
     case IR_ATTENTION:
         h = mix(mix(h, (uint64_t)n->u.attn.heads << 32 | (uint64_t)n->u.attn.kv_heads), (uint64_t)n->u.attn.dk << 32 | (uint64_t)n->u.attn.dv);
         h = mix(mix(h, double_bits(n->u.attn.scale)), double_bits(n->u.attn.softcap));
@@ -107,7 +117,8 @@ static bool attr_equal(const ir_node *a, const ir_node *b) {
     switch (a->op) {
     case IR_CONST:
         return a->u.k.scalar == b->u.k.scalar && a->u.k.n == b->u.k.n &&
-               (a->u.k.scalar ? double_bits(a->u.k.value) == double_bits(b->u.k.value) : a->u.k.data == b->u.k.data);
+               (a->u.k.scalar ? double_bits(a->u.k.value) == double_bits(b->u.k.value)
+                               : a->u.k.data == b->u.k.data || (by_content(a) && !memcmp(a->u.k.data, b->u.k.data, (size_t)a->u.k.n * 4)));
     case IR_WEIGHT: case IR_LINEAR: case IR_EMBED: return a->u.weight == b->u.weight;
     case IR_STATE: return a->u.state.ref == b->u.state.ref && a->u.state.version == b->u.state.version;
     default: return true; // the rest is in the 64-bit hash; ASSEMBLE and FUSED are compared there too
