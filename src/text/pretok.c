@@ -100,12 +100,15 @@ static const struct pre_row *row_find(str name) {
 // Any default would give wrong ids without a word: the user has to know.
 static tl_status unknown(str name, tl_error *err) {
     char shown[100];
-    sbuf known = {0};
+    sbuf what = {0}, known = {0};
+    if (name.n) sbuf_printf(&what, "unknown pre-tokenizer '%s'", str_escape(shown, sizeof shown, name));
+    else sbuf_puts(&what, "the file names no pre-tokenizer");
     for (size_t i = 0; i < N_ROWS; i++) sbuf_printf(&known, i ? ", %s" : "%s", pre_rows[i].name);
-    if (name.n) sbuf_printf(&known, "\nThe file says '%s'.", str_escape(shown, sizeof shown, name));
-    tl_status status = err_set(err, TL_E_UNSUPPORTED,
-                               "%s (tokenizer.ggml.pre). Name the one that the model was trained with by --pre NAME: %s",
-                               name.n ? "unknown pre-tokenizer" : "the file names no pre-tokenizer", known.p ? known.p : "");
+    tl_status status = what.failed || known.failed
+                           ? err_set(err, TL_E_MEMORY, "out of memory")
+                           : err_set(err, TL_E_UNSUPPORTED, "%s (tokenizer.ggml.pre). Name the one that the model was "
+                                     "trained with by --pre NAME: %s", what.p, known.p);
+    sbuf_free(&what);
     sbuf_free(&known);
     return status;
 }
