@@ -77,7 +77,8 @@ static ast_param *parse_param(parser *p, const char *of) {
     if (!p->panic && ps_at(p, TK_ASSIGN)) {
         no_default(p);
     } else if (!p->panic && !ps_at(p, TK_COLON)) {
-        diag *d = ps_fail(p, ps_found_at(p), "expected '%s' after parameter '%.*s' of the %s, found %s", fn ? ":', ',' or ')" : ":", n, name, of, ps_found(p));
+        diag *d = ps_fail(p, ps_found_at(p), "expected '%s' after parameter '%.*s' of the %s, found %s",
+                          fn ? ":', ',' or ')" : ":", n, name, of, ps_found(p));
         if (fn) ps_fix(p, d, "a type follows a colon: %.*s: int, %.*s: float32[?]", n, name, n, name);
         else ps_fix(p, d, "write %.*s: entity, or the name of a domain (%.*s: seq)", n, name, n, name);
     }
