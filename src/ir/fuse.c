@@ -251,7 +251,7 @@ static bool mask_term(const ir_edge *e, mask_rule *m) {
     if (n->op != IR_MAP || n->nout != 2) return false;
     const ir_edge *a = &n->in[0], *b = &n->in[1];
     switch (n->sub) {
-    case MAP_AND: return mask_term(a, m) && mask_term(b, m);
+    case MAP_AND: return ir_reads_whole(n, a) && ir_reads_whole(n, b) && mask_term(a, m) && mask_term(b, m);
     case MAP_LE: // at <= pos, or pos - W <= at - written with strict bounds only
         if (is_at(a, m) && is_pos(b, m)) return m->causal = true;
         return false;
@@ -383,10 +383,6 @@ void ir_count_uses(ir_graph *g) {
     }
 }
 
-// Rebuilds what uses replaced nodes. Inputs precede users, so one pass over the list suffices; nodes rebuilt
-// here are appended, hence the order must be made anew.
-void ir_reorder(ir_graph *g);
-
 static ir_node *resolve(ir_node *n) {
     while (n->repl) n = n->repl;
     return n;
@@ -430,16 +426,25 @@ bool ir_apply(ir_graph *g, const ir_rule *rules, size_t n_rules) {
     return changed;
 }
 
-// Depth-first from the live roots, in the old order of roots: inputs come first again.
-static void visit(ir_node *x, ir_node ***tail, int32_t mark) {
-    if (x->id == mark) return;
-    x->id = mark;
-    for (int e = 0; e < x->n_in; e++) {
-        x->in[e].node = resolve(x->in[e].node);
-        visit(x->in[e].node, tail, mark);
+// Depth-first from a live root, without recursion (a graph may be deeper than the stack): `next` links the way back up,
+// `hash` counts the inputs already visited; both are made anew afterwards.
+static void visit(ir_node *root, ir_node ***tail, int32_t mark) {
+    if (root->id == mark) return;
+    root->id = mark, root->hash = 0, root->next = NULL;
+    for (ir_node *x = root; x;) {
+        if (x->hash < (uint64_t)x->n_in) {
+            ir_edge *e = &x->in[x->hash++];
+            e->node = resolve(e->node);
+            if (e->node->id == mark) continue;
+            e->node->id = mark, e->node->hash = 0, e->node->next = x;
+            x = e->node;
+            continue;
+        }
+        ir_node *up = x->next;
+        **tail = x;
+        *tail = &x->next;
+        x = up;
     }
-    **tail = x;
-    *tail = &x->next;
 }
 
 void ir_reorder(ir_graph *g) {
@@ -464,7 +469,9 @@ void ir_reorder(ir_graph *g) {
 void ir_rewrite(ir_graph *g) {
     static const ir_rule first[] = {rule_linear, rule_embed, rule_rms_norm, rule_norm_weight, rule_rope};
     static const ir_rule second[] = {rule_attention};
+    static const ir_rule third[] = {ir_rule_out_rows};
     ir_reorder(g);
     while (ir_apply(g, first, sizeof first / sizeof *first)) {}
     while (ir_apply(g, second, sizeof second / sizeof *second)) {}
+    while (ir_apply(g, third, sizeof third / sizeof *third)) {}
 }

@@ -100,7 +100,7 @@ struct ir_node {
         struct { double value; const void *data; int64_t n; bool scalar; } k; // CONST: float32 or int32 by type
         ir_weight *weight;                                     // WEIGHT, LINEAR, EMBED
         struct { ir_state *ref; int version; } state;          // STATE, SCATTER (ref only)
-        struct { int64_t *gstride, *limit; } gather;           // GATHER: per index input, and the axis's size; SCATTER: [0]
+        struct { int64_t *gstride, *limit; } gather;           // GATHER: per index input, and the axis's size (0: the rows of in0); SCATTER: [0]
         struct { int64_t *offset; int64_t *stride; int64_t *sizes; } parts; // ASSEMBLE: per part; stride, sizes [part * nout]
         struct { float eps; } norm;
         struct { int64_t heads, head_stride, d, rot; bool interleaved; } rope;

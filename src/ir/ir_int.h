@@ -14,4 +14,6 @@ void ir_reorder(ir_graph *g);                       // drops dead and replaced n
 static inline bool ir_swallow(const ir_node *n) { return n->uses == 1 && !n->keep; }
 // Does edge e of n read all of its node in n's output order, so that flat positions agree?
 bool ir_reads_whole(const ir_node *n, const ir_edge *e);
+// A choice of rows of f(x) becomes f of a choice of rows of x (rows.c).
+ir_node *ir_rule_out_rows(ir_graph *g, ir_node *n);
 #endif

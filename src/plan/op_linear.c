@@ -57,7 +57,7 @@ void attn_fill(plan *p, kernel *k) {
     attn_plan *at = k->args;
     const ir_node *n = k->node;
     attn_args *a = &at->a;
-    a->rows = p->step.rows;
+    a->rows = sym_rows(p, k->sym, 0);
     a->q = (const float *)p->base[k->in[0].value] + k->in[0].offset;
     a->q_stride = k->in[0].stride[0];
     a->k = n->state2->data;

@@ -169,6 +169,8 @@ struct plan {
     int n_attn_work;
     kernel **attns;
     int n_attns;
+    kernel **early;     // make the sequences and positions of attention calls: also run before the work is cut
+    int n_early;
     int32_t *state_values, *input_values;
     int n_state_values, n_input_values;
     // of the current run

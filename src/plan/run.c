@@ -269,6 +269,7 @@ static void prepare_run(plan *p, const plan_step *s) {
     p->step = *s;
     for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)s->in[p->values[p->input_values[i]].input];
     for (int i = 0; i < p->n_state_values; i++) p->base[p->state_values[i]] = p->values[p->state_values[i]].state->data;
+    for (int i = 0; i < p->n_early; i++) p->early[i]->run(p, p->early[i], 0, sym_rows(p, p->early[i]->sym, p->early[i]->fixed), 0);
     for (int i = 0; i < p->n_attns; i++) attn_fill(p, p->attns[i]);
     if (s->rows != p->rows || s->outs != p->outs) plan_schedule(p);
     for (int i = 0; i < p->n_items; i++)

@@ -76,6 +76,28 @@ static void make_attention_areas(plan *p) {
     p->attn_work = arena_array(&p->mem, char *, p->n_attn_work + 1);
 }
 
+// How an attention call is cut depends on its rows' sequences, which must be known before the stages run.
+static tl_status find_early(plan *p, tl_error *err) {
+    p->early = arena_array(&p->mem, kernel *, p->n_attns * 2 + 1);
+    for (int i = 0; i < p->n_attns; i++)
+        for (int e = 3; e < p->attns[i]->node->n_in; e++) {
+            int32_t v = p->attns[i]->in[e].value;
+            if (p->values[v].place != V_WORK) continue;
+            bool known = false;
+            for (int j = 0; j < p->n_early; j++) known |= p->early[j]->out == v;
+            for (int j = 0; j < p->n_kernels && !known; j++) {
+                kernel *k = p->kernels[j];
+                if (k->out != v) continue;
+                for (int r = 0; r < k->n_reads; r++)
+                    if (p->values[k->reads[r].value].place != V_INPUT)
+                        return err_set(err, TL_E_UNSUPPORTED, "attention: sequence and position of a row must be the step's inputs");
+                p->early[p->n_early++] = k;
+                known = true;
+            }
+        }
+    return TL_OK;
+}
+
 tl_status plan_stages(plan *p, tl_error *err) {
     int passes = 0;
     while (relax(p))
@@ -91,7 +113,7 @@ tl_status plan_stages(plan *p, tl_error *err) {
     qsort(p->kernels, (size_t)p->n_kernels, sizeof *p->kernels, by_execution);
     make_items(p);
     make_attention_areas(p);
-    return TL_OK;
+    return find_early(p, err);
 }
 
 // ---- workspace -----------------------------------------------------------------------------------
