@@ -11,7 +11,8 @@ enum { // properties that come with a name
     PRE_ADD_SEP = 4,        // when the file does not say
     PRE_RAW = 8,            // tokens spell text as UTF-8 and bytes as <0xXX>, not with the byte alphabet
     PRE_ESCAPE_SPACES = 16, // " " is spelled U+2581
-    PRE_NEWLINES_WHOLE = 32 // a run of newlines that is a token is taken whole
+    PRE_NEWLINES_WHOLE = 32, // a run of newlines that is a token is taken whole
+    PRE_DROP_SPACES = 64    // white space parts words and is left out; text is put in lower case where the file asks for that
 };
 
 typedef struct pretok pretok; // compiled; immutable, may be shared by threads

@@ -2,6 +2,8 @@
 // symbols. The alphabet that spells bytes as characters exists in the file only: here a word is its bytes.
 #include "text/token_int.h"
 
+#include <utf8proc.h>
+
 // Tokens as merges see them: one that no text may become is only a piece.
 static int32_t piece_id(tokenizer *t, str piece, bool keep, tl_status *status) {
     int32_t id = vocab_find_text(t, piece.p, piece.n);
@@ -182,6 +184,16 @@ static void escape_spaces(sbuf *out, str s) {
     }
 }
 
+static void lower(sbuf *out, str s) {
+    out->n = 0;
+    for (size_t i = 0; i < s.n;) {
+        uint32_t c;
+        char bytes[4];
+        i += loose_char((const unsigned char *)s.p + i, s.n - i, &c);
+        sbuf_put(out, bytes, put_utf8(bytes, (uint32_t)utf8proc_tolower((utf8proc_int32_t)c)));
+    }
+}
+
 // The token that a whole word is, or -1.
 static int32_t whole_word(const tokenizer *t, str word) {
     if (t->pre_flags & PRE_RAW) return vocab_find_text(t, word.p, word.n);
@@ -220,19 +232,26 @@ static tl_status encode_word(encoder *e, str word) {
     return merge_word(e, word.p);
 }
 
+static bool starts_with_space(str word) {
+    uint32_t c;
+    return loose_char((const unsigned char *)word.p, word.n, &c) && char_is_white((int32_t)c);
+}
+
 tl_status bpe_encode(encoder *e, str text) {
     if (!is_utf8(text)) {
         clean(&e->clean, text);
         text = (str){e->clean.p, e->clean.n};
     }
-    if (e->t->escape_spaces) {
-        escape_spaces(&e->text, text);
-        text = (str){e->text.p, e->text.n};
-    }
+    bool drop = e->t->pre_flags & PRE_DROP_SPACES, change = e->t->escape_spaces || (drop && e->t->lowercase);
+    if (e->t->escape_spaces) escape_spaces(&e->text, text);
+    else if (change) lower(&e->text, text);
+    if (change) text = (str){e->text.p, e->text.n};
     if (e->clean.failed || e->text.failed) return err_set(e->err, TL_E_MEMORY, "out of memory");
     if (text.n > INT32_MAX) return err_set(e->err, TL_E_LIMIT, "a text of %zu bytes is too long", text.n);
     TL_TRY(pretok_split(e->t->pre, &e->pre, text.p, text.n, e->err));
-    for (size_t i = 0, begin = 0; i < e->pre.ends.n; begin = e->pre.ends.p[i++])
-        TL_TRY(encode_word(e, (str){text.p + begin, e->pre.ends.p[i] - begin}));
+    for (size_t i = 0, begin = 0; i < e->pre.ends.n; begin = e->pre.ends.p[i++]) {
+        str word = {text.p + begin, e->pre.ends.p[i] - begin};
+        if (!(drop && starts_with_space(word))) TL_TRY(encode_word(e, word));
+    }
     return TL_OK;
 }

@@ -159,6 +159,7 @@ tl_status wpm_encode(encoder *e, str text);
 tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err);
 tl_status ugm_encode(encoder *e, str text);
 
+bool char_is_white(int32_t c); // Unicode's White_Space
 // UTF-8. Length of the valid character at p (n >= 1 bytes left), or 0.
 size_t utf8_char_len(const unsigned char *p, size_t n);
 static inline size_t utf8_lead_len(unsigned char c) { return c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4; }

@@ -4,7 +4,7 @@
 
 #include <utf8proc.h>
 
-static bool is_white(int32_t c) {
+bool char_is_white(int32_t c) {
     return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
            c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
@@ -53,7 +53,7 @@ static tl_status word_end(encoder *e) {
 
 static tl_status put_char(encoder *e, int32_t c) {
     utf8proc_category_t category = utf8proc_category(c);
-    if (is_white(c)) return word_end(e);
+    if (char_is_white(c)) return word_end(e);
     bool control = category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CN ||
                    category == UTF8PROC_CATEGORY_CS || category == UTF8PROC_CATEGORY_CO;
     if (c == 0 || c == 0xfffd || control) return TL_OK;

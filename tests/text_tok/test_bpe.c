@@ -125,6 +125,14 @@ static void raw_bytes(void **state) { // characters as they are, spaces as U+258
     expect(t, "x\xe2\x82\xac", 0, "<0x78>|<0xE2>|<0x82>|<0xAC>");
     assert_int_equal(tokenizer_piece(t, tokenizer_find(t, STR("▁he")), false).n, 3);
     tokenizer_free(t);
+    token_source *s = vocab_source(&v, "whitespace", "whitespace"); // words without what is between them
+    t = vocab_make(s);
+    expect(t, " he\n\xe3\x80\x80he H ", 0, "he|he|<0x48>");
+    tokenizer_free(t);
+    s->lowercase = 1;
+    t = vocab_make(s);
+    expect(t, "HE \xc3\x89\xff", 0, "he|é|<0xEF>|<0xBF>|<0xBD>");
+    tokenizer_free(t);
     vocab_free(&v);
 }
 
