@@ -127,6 +127,19 @@ static value f_tokenize(call *c) {
     return v;
 }
 
+static value f_chat_tokens(call *c) {
+    ev_model *m = model_arg(c, 0);
+    str text = want_str(c->ev, c->arg[1], c->at, "the message");
+    int32_t *ids = NULL;
+    size_t n = 0;
+    tl_error err = {0};
+    if (!c->ev->o.host.chat) ev_fail(c->ev, c->at, "chat templates are not available here");
+    if (c->ev->o.host.chat(c->ev->o.host.ctx, m, text.p, &ids, &n, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
+    value v = ids_value(c->ev, ids, n);
+    mem_free(ids);
+    return v;
+}
+
 static value f_detokenize(call *c) {
     const tokenizer *t = tokenizer_arg(c, 0);
     token_decoder d;
@@ -227,6 +240,7 @@ const builtin builtins_model[] = {
     {"has_tensor", f_has_tensor, 2, 2, "model, name", "Whether the file has a usable tensor of this name."},
     {"meta", f_meta, 2, 3, "model, key, otherwise", "A metadata value of the file."},
     {"tokenize", f_tokenize, 2, 4, "tokenizer, text, add_special=true, parse_special=false", "Text as token ids."},
+    {"chat_tokens", f_chat_tokens, 2, 2, "model, message", "The tokens of a conversation with this user message, up to where the model's reply begins."},
     {"detokenize", f_detokenize, 2, 3, "tokenizer, ids, skip_special=true", "Token ids as text."},
     {"token_id", f_token, 2, 2, "tokenizer, text", "The id of the token spelled so, or -1."},
     {"is_end_token", f_token, 2, 2, "tokenizer, id", "Whether the token ends a reply."},

@@ -33,6 +33,8 @@ typedef struct ev_host { // what the world outside provides; every pointer may b
     bool (*cancelled)(void *ctx);
     // One sampled token of logits [n]; `how` as tl_sampling. Deterministic in (*seed), which it advances.
     int32_t (*sample)(void *ctx, const float *logits, int64_t n, const tl_sampling *how, uint64_t *seed);
+    // The ids of a conversation of one user message, up to where the reply begins; to be freed with mem_free.
+    tl_status (*chat)(void *ctx, ev_model *m, const char *text, int32_t **ids, size_t *n, tl_error *err);
     bool color;
 } ev_host;
 

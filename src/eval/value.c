@@ -352,16 +352,15 @@ static void print_float(double f, sbuf *out, int digits) {
     char buf[48];
     if (isnan(f)) { sbuf_puts(out, "nan"); return; }
     if (isinf(f)) { sbuf_puts(out, f < 0 ? "-inf" : "inf"); return; }
-    snprintf(buf, sizeof buf, "%.*g", digits, f);
-    for (int d = 1; d < digits; d++) { // the shortest form that reads back as the same number
-        char shorter[48];
-        snprintf(shorter, sizeof shorter, "%.*g", d, f);
-        double back = strtod(shorter, NULL);
-        if (digits > 9 ? back == f : (float)back == (float)f) {
-            memcpy(buf, shorter, sizeof buf);
-            break;
-        }
+    int d = 1; // the fewest digits that read back as the same number
+    for (; d < digits; d++) {
+        snprintf(buf, sizeof buf, "%.*e", d - 1, f);
+        double back = strtod(buf, NULL);
+        if (digits > 9 ? back == f : (float)back == (float)f) break;
     }
+    snprintf(buf, sizeof buf, "%.*e", d - 1, f);
+    int exponent = (int)strtol(strchr(buf, 'e') + 1, NULL, 10);
+    if (exponent >= -5 && exponent < 16) snprintf(buf, sizeof buf, "%.*f", d - 1 > exponent ? d - 1 - exponent : 0, f);
     sbuf_puts(out, buf);
     if (!strpbrk(buf, ".eninf")) sbuf_puts(out, ".0");
 }

@@ -38,6 +38,13 @@ static tl_status host_open_model(void *ctx, const char *path, ev_model **out, tl
     return TL_OK;
 }
 
+static tl_status host_chat(void *ctx, ev_model *m, const char *text, int32_t **ids, size_t *n, tl_error *err) {
+    program_host *h = ctx;
+    if (!h->o->model || m != &h->o->model->m) return err_set(err, TL_E_USAGE, "the chat template is known only for the model given with -m");
+    tl_message message = {"user", text};
+    return tl_chat_tokenize(h->o->model, &message, 1, true, NULL, ids, n, err);
+}
+
 static tl_status dump_step(const tl_program_options *o, tl_error *err) { // the plan of a model program: needs a session
     tl_session *s;
     TL_TRY(tl_session_new(o->model, NULL, &s, err));
@@ -58,6 +65,7 @@ static tl_status run_program(program_host *h, const tl_program_options *o, tl_er
     eo.host.warn = host_warn;
     eo.host.cancelled = host_cancelled;
     eo.host.open_model = host_open_model;
+    eo.host.chat = host_chat;
     eo.host.color = o->color;
     evaluator *ev = NULL;
     TL_TRY(ev_new(&eo, &ev, err));
