@@ -1,6 +1,23 @@
 // op_einsum.c - general contractions: sum over the folded labels of in0 * in1.
+//
+// Which of two ways is taken depends on the node alone, never on how many rows there are:
+//   products of tiles  one input does not move along the last output label (A), the other does (B). For fixed middle labels
+//                      this is C[m, n] += A[m, k] B[k, n], m being label 0 where B does not depend on it. Tiles of A and B
+//                      are copied out as float32 from whatever they are stored in; a whole input is never converted.
+//   dot products       all else, and where both inputs lie contiguous along the innermost folded label.
 #include "plan/plan_int.h"
 
+// Sizes of tiles: short and wide where B lies along n; where it lies along k, long enough for the widest blocks.
+typedef struct tile_shape {
+    int64_t m, n, k;
+    bool along_k;
+} tile_shape;
+static const tile_shape wide = {64, RUN, 16, false}, tall = {32, 32, 256, true};
+enum { PACKED = 8, PACKED_A = TEMPS, TMP = TEMPS + PACKED }; // temporaries: a packed B, a packed A, a run
+_Static_assert(16 * RUN <= PACKED * RUN_ROOM && 32 * 256 <= PACKED * RUN_ROOM && 64 * 16 <= PACKED * RUN_ROOM, "packed tiles fit");
+_Static_assert(PACKED <= (int)TEMPS && PACKED < (int)STACK, "and so does the run");
+
+// ---- dot products --------------------------------------------------------------------------------
 // One output element: pa, pb are where its first products lie.
 static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, float *ta, float *tb) {
     const ir_node *n = k->node;
@@ -26,7 +43,7 @@ static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, 
     }
 }
 
-void run_einsum(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
+static void einsum_dots(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     walk w;
     for (bool more = walk_begin(&w, p, k, r0, r1); more; more = walk_next(&w)) {
         float *out = (float *)p->base[k->out] + w.out;
@@ -34,4 +51,87 @@ void run_einsum(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thre
             out[i] = einsum_one(p, k, w.pos[0] + i * walk_stride(&w, 0), w.pos[1] + i * walk_stride(&w, 1), thread_temp(p, thread, 0),
                                 thread_temp(p, thread, 1));
     }
+}
+
+// ---- tiles ---------------------------------------------------------------------------------------
+typedef struct tile { // C[m, n] at c, rows ldc apart; A and B start at pa, pb
+    const reader *a, *b;
+    int64_t pa, pb, m, n;
+    int64_t sam, sbn;      // strides of A along m, of B along n
+    float *c;
+    int64_t ldc;
+} tile;
+
+// dst[k, n] = B
+static void pack_b(const plan *p, const tile *t, const tile_shape *s, int64_t pb, int64_t sk, int64_t kc, float *dst, float *tmp) {
+    for (int64_t j = 0; s->along_k && j < t->n; j++) {
+        const float *x = reader_run(p, t->b, pb + j * t->sbn, 1, kc, tmp);
+        for (int64_t i = 0; i < kc; i++) dst[i * t->n + j] = x[i];
+    }
+    for (int64_t i = 0; !s->along_k && i < kc; i++) {
+        const float *x = reader_run(p, t->b, pb + i * sk, t->sbn, t->n, tmp);
+        memcpy(dst + i * t->n, x, (size_t)t->n * sizeof *dst);
+    }
+}
+
+static void tile_product(const plan *p, const kernel *k, const tile *t, const tile_shape *s, int thread) {
+    const ir_node *n = k->node;
+    int last = n->nlab - 1;
+    int64_t at[IR_MAX_LABELS] = {0}, pa = t->pa, pb = t->pb, sa = t->a->stride[last], sb = t->b->stride[last], size = n->size[last];
+    float *b = thread_temp(p, thread, 0), *a = thread_temp(p, thread, PACKED_A), *tmp = thread_temp(p, thread, TMP);
+    for (int64_t m = 0; m < t->m; m++) memset(t->c + m * t->ldc, 0, (size_t)t->n * sizeof *t->c);
+    for (;;) {
+        for (int64_t i = 0; i < size; i += s->k) {
+            int64_t kc = size - i < s->k ? size - i : s->k;
+            pack_b(p, t, s, pb + i * sb, sb, kc, b, tmp);
+            for (int64_t m = 0; m < t->m; m++) memcpy(a + m * kc, reader_run(p, t->a, pa + m * t->sam + i * sa, sa, kc, tmp), (size_t)kc * sizeof *a);
+            p->k->gemm(a, kc, b, t->n, t->c, t->ldc, t->m, t->n, kc);
+        }
+        int l = last - 1;
+        for (; l >= n->nout; l--) {
+            pa += t->a->stride[l], pb += t->b->stride[l];
+            if (++at[l] < n->size[l]) break;
+            pa -= at[l] * t->a->stride[l], pb -= at[l] * t->b->stride[l];
+            at[l] = 0;
+        }
+        if (l < n->nout) return;
+    }
+}
+
+// All tiles of label 0 = [r0, r1): for each combination of the middle labels, pieces of label 0 and of the last label.
+static void einsum_tiles(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
+    const ir_node *n = k->node;
+    int last = n->nout - 1, side = k->in[0].stride[last] == 0 ? 0 : 1;
+    const reader *a = &k->in[side], *b = &k->in[1 - side];
+    const tile_shape *s = b->stride[last] != 1 && b->stride[n->nlab - 1] == 1 ? &tall : &wide;
+    bool one = last == 0;                     // label 0 is n
+    bool shared = !one && b->stride[0] == 0;  // B serves all rows
+    int64_t step = one ? r1 - r0 : shared ? s->m : 1;
+    for (int64_t r = r0; r < r1; r += step) {
+        walk w;
+        for (bool more = walk_begin(&w, p, k, r, one ? r1 : r + 1); more; more = walk_next(&w))
+            for (int64_t j = 0; j < w.run; j += s->n) {
+                tile t = {.a = a, .b = b, .pa = w.pos[side], .pb = w.pos[1 - side] + j * b->stride[last], .sam = shared ? a->stride[0] : 0,
+                          .sbn = b->stride[last], .c = (float *)p->base[k->out] + w.out + j};
+                t.m = one ? 1 : r1 - r < step ? r1 - r : step;
+                t.n = w.run - j < s->n ? w.run - j : s->n;
+                t.ldc = one ? 0 : n->sym ? n->inner : n->inner / n->size[0];
+                tile_product(p, k, &t, s, thread);
+            }
+    }
+}
+
+static bool wants_tiles(const kernel *k) {
+    const ir_node *n = k->node;
+    const reader *a = &k->in[0], *b = &k->in[1];
+    int last = n->nout - 1, fold = n->nlab - 1;
+    if (last < 0 || fold < n->nout || (a->stride[last] == 0) == (b->stride[last] == 0)) return false;
+    bool in_place = a->kind == SRC_F32 && b->kind == SRC_F32 && a->stride[fold] == 1 && b->stride[fold] == 1;
+    return !in_place;
+}
+
+void run_einsum(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
+    if (r0 >= r1) return;
+    if (wants_tiles(k)) einsum_tiles(p, k, r0, r1, thread);
+    else einsum_dots(p, k, r0, r1, thread);
 }

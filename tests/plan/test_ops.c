@@ -211,6 +211,10 @@ static void test_einsum(void **state) {
         ir_space two = SPACE(SYM_ROWS, 1, P, N(24), N(200));
         ye = EDGE(y, 5, N(72), N(1), N(0)), we = EDGE(w, 8, N(0), N(256), N(1));
         output(&b, ir_einsum(&b.g, &two, &ye, &we));
+        // w's rows in part: k is contiguous in both
+        ir_space part = SPACE(SYM_ROWS, 2, P, N(23), N(70));
+        ye = EDGE(y, 1, N(72), N(0), N(1)), we = EDGE(w, 263, N(0), N(256), N(1));
+        output(&b, ir_einsum(&b.g, &part, &ye, &we));
         // a batch of outer products, and a plain dot product
         ir_space outer = SPACE(SYM_NONE, 3, N(4), N(5), N(7)), dot = SPACE(SYM_NONE, 0, N(700));
         ir_edge oa = EDGE(v, 0, N(50), N(1), N(0)), ob = EDGE(v, 300, N(20), N(0), N(3)), da = EDGE(v, 0, N(1)), db = EDGE(v, 699, N(-1));
