@@ -110,7 +110,7 @@ str ps_expect_name(parser *p, const char *what) {
 }
 
 // Where a '}' at the beginning of a line closes a '{' whose line is indented differently, a brace before it is missing.
-static void note_indentation(parser *p, diag *d, const token *open) {
+static bool note_indentation(parser *p, diag *d, const token *open) {
     uint32_t column[2];
     for (const token *t = open + 1; d != NULL && t->kind != TK_END; t++) {
         if (t->kind != TK_RBRACE || !t->nl || t->match == LEX_NONE) continue;
@@ -125,19 +125,26 @@ static void note_indentation(parser *p, diag *d, const token *open) {
         if (column[0] == column[1]) continue;
         ps_note(p, d, ps_span_of(p, both[1]), "the '}' that seems to be missing belongs to this '{'");
         ps_note(p, d, ps_span_of(p, t), "which is closed by this '}', with another indentation");
-        return;
+        return true;
     }
+    return false;
 }
 
 bool ps_expect_close(parser *p, token *open, const char *inside) {
     tk_kind close = (tk_kind)(open->kind + 1);
     if (ps_accept(p, close)) return true;
-    if (open->match == LEX_NONE) {
+    if (open->match == LEX_NONE && close == TK_RBRACE && p->unclosed != NULL && !p->panic) {
+        ps_note(p, p->unclosed, ps_span_of(p, open), "this '{' is not closed either");
+        p->panic = true;
+        p->stopped = p->t;
+        p->t = &p->toks[p->n - 1];
+    } else if (open->match == LEX_NONE) {
         span end = ps_found_at(p);
         diag *d = ps_fail(p, ps_span_of(p, open), "'%s' is never closed", token_kind_text(open->kind));
-        if (p->stopped != NULL && p->stopped->kind != TK_END)
+        bool told = close == TK_RBRACE && note_indentation(p, d, open);
+        if (!told && p->stopped != NULL && p->stopped->kind != TK_END)
             ps_note(p, d, end, "%s should have ended before this", inside);
-        if (close == TK_RBRACE) note_indentation(p, d, open);
+        if (close == TK_RBRACE) p->unclosed = d;
         ps_fix(p, d, "add '%s'", token_kind_text(close));
     } else {
         diag *d = ps_fail(p, ps_found_at(p), "expected ',' or '%s' in %s, found %s", token_kind_text(close), inside, ps_found(p));

@@ -26,6 +26,8 @@ typedef struct parser {
     bool panic;
     bool too_deep;     // nothing is read after that: what follows is most likely nested as deeply
     bool quiet;        // no messages (an expression inside a string)
+    const token *block; // "{" of the innermost block, NULL at the top level
+    diag *unclosed;    // the message about the innermost "{" that lacks its "}"; outer ones are notes of it
     bool header;       // in the condition of if, while, for: "then" and "do" are mistakes
     bool fields;       // in a field list, where `name:` starts the next field
     lexed *sub;        // scratch tokens of an expression inside a string; the driver frees them
@@ -71,6 +73,7 @@ bool parse_fold_word(str name);                               // sum, max, ...: 
 // ---- parse_decl.c ------------------------------------------------------------------------------
 ast_type *parse_type(parser *p);
 bool parse_declaration(parser *p, ast_stmt ***tail, bool top); // false: the current token starts none
+bool parse_block_ends(const parser *p, const token *open); // at "}", at the end, or where `open` lacks its "}"
 
 // ---- parse_stmt.c ------------------------------------------------------------------------------
 void parse_stmt(parser *p, ast_stmt ***tail, bool top);

@@ -260,6 +260,15 @@ static st_kind declaration_ahead(const parser *p) {
     return ST_EXPR;
 }
 
+// A declaration that stands only at the top level shows where a block without "}" was meant to end.
+bool parse_block_ends(const parser *p, const token *open) {
+    if (ps_at(p, TK_END)) return true;
+    if (open == NULL) return false;
+    if (ps_at(p, TK_RBRACE)) return true;
+    st_kind kind = open->match == LEX_NONE && p->t->nl ? declaration_ahead(p) : ST_EXPR;
+    return kind != ST_EXPR && kind != ST_TENSOR && kind != ST_DIM;
+}
+
 bool parse_declaration(parser *p, ast_stmt ***tail, bool top) {
     st_kind kind = declaration_ahead(p);
     if (kind == ST_EXPR) return false;

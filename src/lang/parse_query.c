@@ -25,7 +25,7 @@ ast_expr *parse_fields(parser *p, ast_stmt *body_of) {
     open->role = TR_BLOCK;
     bool fields = p->fields;
     p->fields = true;
-    while (!ps_at(p, TK_RBRACE) && !ps_at(p, TK_END)) {
+    while (!parse_block_ends(p, open)) {
         token *start = p->t;
         start->start = true;
         if (ps_ahead(p, 1)->kind == TK_COLON && (ps_at(p, TK_NAME) || token_is_keyword((tk_kind)p->t->kind))) {
@@ -40,6 +40,7 @@ ast_expr *parse_fields(parser *p, ast_stmt *body_of) {
         } else {
             ps_fail(p, ps_span_of(p, p->t), "expected a field, as in name: value, found %s", ps_found(p));
         }
+        if (p->panic && open->match == LEX_NONE) break; // who knows where it ends
         if (p->panic) parse_resync(p, start, true);
         else if (p->t == start) ps_take(p);
     }
@@ -78,10 +79,11 @@ static void parse_infer(parser *p, ast_stmt ***tail) {
     }
     open->role = TR_BLOCK;
     ps_take(p);
-    while (!ps_at(p, TK_RBRACE) && !ps_at(p, TK_END)) {
+    while (!parse_block_ends(p, open)) {
         token *start = p->t;
         start->start = true;
         parse_method_query(p, &body);
+        if (p->panic && open->match == LEX_NONE) break; // who knows where it ends
         if (p->panic) parse_resync(p, start, true);
     }
     if (ps_at(p, TK_RBRACE)) p->t->role = TR_BLOCK;

@@ -227,6 +227,8 @@ ast_stmt *parse_block(parser *p, const char *after) {
     ast_stmt *body = NULL;
     int brackets = p->brackets;
     bool header = p->header, fields = p->fields;
+    const token *block = p->block;
+    p->block = open;
     p->brackets = 0;
     p->header = p->fields = false;
     open->role = TR_BLOCK;
@@ -235,6 +237,7 @@ ast_stmt *parse_block(parser *p, const char *after) {
     ps_leave(p);
     if (ps_at(p, TK_RBRACE)) p->t->role = TR_BLOCK;
     ps_expect_close(p, open, "the block");
+    p->block = block;
     p->brackets = brackets;
     p->header = header;
     p->fields = fields;
@@ -388,7 +391,7 @@ void parse_warn_last(parser *p, const ast_stmt *body) {
 
 ast_stmt *parse_list(parser *p, bool top) {
     ast_stmt *first = NULL, **tail = &first;
-    while (!ps_at(p, TK_END) && !(ps_at(p, TK_RBRACE) && !top)) {
+    while (!parse_block_ends(p, top ? NULL : p->block)) {
         token *start = p->t;
         ast_stmt **before = tail;
         start->start = true;
