@@ -119,7 +119,7 @@ static int read_tokens(const score_args *a, const char *text, size_t n, const op
 }
 
 int cli_score(int argc, char **argv) {
-    score_args a = {0};
+    score_args a = {.model.cache_type = "f32"}; // exact rather than small: the texts are short
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "file", 'f', &a.file, "FILE", "the text is in FILE; - is stdin", 0, 0},
@@ -132,7 +132,8 @@ int cli_score(int argc, char **argv) {
         MODEL_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "score", .usage = "[-m MODEL] (-f FILE | --text TEXT | --ids 1,2,3) [options]",
         .options = options, .most = 1,
-        .about = "Prints the natural-log probability of each token given those before it."};
+        .about = "Prints the natural-log probability of each token given those before it. The cache is f32 unless --cache-type\n"
+                 "says otherwise."};
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     if (!!a.file + !!a.text + !!a.ids != 1) return args_wrong("score", "give one of -f FILE, --text TEXT and --ids 1,2,3");

@@ -50,10 +50,10 @@ class Files(Case):
         path = self.folder / "other.gguf"
         tiny.write(path, architecture="nosuchthing")
         self.assertIn(b"nosuchthing", self.tl("generate", "-m", path, "-p", "x", status=1)[1])
+        self.assertEqual(self.tl("tokenize", "-m", path, "hello")[0], b"262\n")  # tokens need no program
         path = self.folder / "evil.gguf"
         tiny.write(path, architecture="../../etc/passwd")
-        self.assertIn(b"architecture", self.tl("generate", "-m", path, "-p", "x", status=1)[1])
-        self.assertEqual(self.tl("tokenize", "-m", path, "hello")[0], b"262\n")  # tokens need no program
+        self.assertIn(b"../", self.tl("generate", "-m", path, "-p", "x", status=1)[1])
 
     def test_control_bytes_in_a_file_do_not_reach_the_terminal(self):
         path = self.folder / "escape.gguf"

@@ -24,10 +24,10 @@ def byte_letters():
     return [chr(b) if b in plain else chr(next(others)) for b in range(256)]
 
 
-def write(path, architecture="llama", template=TEMPLATE):
+def write(path, architecture="llama", template=TEMPLATE, special=tuple(SPECIAL)):
     letters = byte_letters()
     merges = ["h e", "l l", "he ll", "hell o", "Ġ t", "t h"]
-    tokens = SPECIAL + letters + ["".join(m.split()) for m in merges]
+    tokens = [*special] + letters + ["".join(m.split()) for m in merges]
     w = gguf.GGUFWriter(path, architecture)
     w.add_name("tiny")
     w.add_context_length(256)
@@ -43,7 +43,7 @@ def write(path, architecture="llama", template=TEMPLATE):
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("gpt-2")
     w.add_token_list(tokens)
-    w.add_token_types([3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL)))
+    w.add_token_types([3] * len(special) + [1] * (len(tokens) - len(special)))
     w.add_token_merges(merges)
     w.add_bos_token_id(1)
     w.add_eos_token_id(2)
