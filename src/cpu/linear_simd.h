@@ -16,10 +16,11 @@
 
 enum {
     HALVES = LINEAR_ROWS / LANES, // vectors for the 16 lanes
-    FEW = 4,                      // rows up to which a block of 32 is unpacked directly (K-quants: 1)
+    FEW = 8,                      // rows up to which codes are unpacked directly, 4 rows at a time (K-quants: 1)
     PANEL = 8,                    // blocks of 32 k expanded at a time
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
+    STREAMS = 4,                  // groups that a few rows meet together
     EXPANDED = 512 + 4 * 64,      // bytes of an expanded block: codes, then scales, then minima (of each part)
 };
 
@@ -217,27 +218,35 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
     if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
 }
 
+// Up to STREAMS groups walk k together: memory is read faster from several places than from one (a prefetcher follows
+// each of them, and stops at every page's end).
 INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,
-                   int64_t n0, int64_t lanes) {
+                   int64_t n0, int64_t n1) {
     const uint8_t *g = linear_group(w, n0), *a[MOST];
-    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
-    VF acc[MOST][HALVES];
-    for (int r = 0; r < rows; r++) {
-        a[r] = x + (size_t)r * stride;
-        for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
-    }
-    for (int64_t b = w->k / (ACT_BLOCK * subs_of(t)); b > 0; b--) {
-        for (int at = 0; at < block_bytes(t); at += 64) __builtin_prefetch(g + at + AHEAD);
-        UNROLL
-        for (int s = 0; s < subs_of(t); s++) {
-            block_mac(t, false, rows, wide, g, s, a, acc);
-            KEEP_IN_MEMORY(acc, rows > 1);
+    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8), group_bytes = linear_group_bytes(t, w->k);
+    int64_t groups = (n1 - n0 + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    VF acc[STREAMS][MOST][HALVES];
+    for (int c = 0; c < groups; c++)
+        for (int r = 0; r < rows; r++)
+            for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
+    for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++) {
+        const uint8_t *at = g;
+        for (int64_t c = 0; c < groups; c++, at += group_bytes) {
+            for (int i = 0; i < block_bytes(t); i += 64) __builtin_prefetch(at + i + AHEAD);
             UNROLL
-            for (int r = 0; r < rows; r++) a[r] += act;
+            for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
+            UNROLL
+            for (int s = 0; s < subs_of(t); s++) {
+                block_mac(t, false, rows, wide, at, s, a, acc[c]);
+                KEEP_IN_MEMORY(acc[c], rows > 1);
+                UNROLL
+                for (int r = 0; r < rows; r++) a[r] += act;
+            }
         }
         g += block_bytes(t);
     }
-    for (int r = 0; r < rows; r++) store_lanes(y + r * ldy, lanes, acc[r]);
+    for (int64_t c = 0; c < groups; c++)
+        for (int r = 0; r < rows; r++) store_lanes(y + r * ldy + c * LINEAR_ROWS, n1 - n0 - c * LINEAR_ROWS, acc[c][r]);
 }
 
 // ---- expanded ----------------------------------------------------------------------------------------
@@ -282,7 +291,7 @@ INLINE void tile(tl_dtype t, int rows, bool wide, const uint8_t *e, int64_t n, c
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
-typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, int64_t n0, int64_t lanes);
+typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, int64_t n0, int64_t n1);
 typedef void tile_fn(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum);
 typedef void expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
 typedef struct kernels { // [wide][rows - 1]; wide ones take at most 2 rows
@@ -293,8 +302,8 @@ typedef struct kernels { // [wide][rows - 1]; wide ones take at most 2 rows
 
 #define DIRECT(T, R, WIDE)                                                                                             \
     static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, \
-                                          int64_t n0, int64_t lanes) {                                                 \
-        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, lanes);                                                      \
+                                          int64_t n0, int64_t n1) {                                                 \
+        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, n1);                                                      \
     }
 #define TILE(T, R, WIDE)                                                                                               \
     static void tile_##T##_##R##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {    \
@@ -332,16 +341,17 @@ static const kernels table[DT_COUNT] = {
 };
 
 // ---- the whole product -------------------------------------------------------------------------------
-// Rows that one direct kernel takes.
-static int64_t direct_rows(const cpu_matrix *w) { return subs_of(w->type) == 8 ? 1 : w->wide ? 2 : FEW; }
+static int64_t most_rows(const cpu_matrix *w) { return w->wide ? 2 : 4; } // of a kernel
 
 static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    int64_t most = direct_rows(w);
-    for (int64_t n = n0; n < n1; n += LINEAR_ROWS)
+    int64_t most = most_rows(w);
+    for (int64_t n = n0; n < n1; n += STREAMS * LINEAR_ROWS) {
+        int64_t end = n1 - n < STREAMS * LINEAR_ROWS ? n1 : n + STREAMS * LINEAR_ROWS;
         for (int64_t r = 0; r < rows; r += most) {
             int64_t count = rows - r < most ? rows - r : most;
-            table[w->type].direct[w->wide][count - 1](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, n1 - n);
+            table[w->type].direct[w->wide][count - 1](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, end);
         }
+    }
 }
 
 // Groups of rows [n, n + 16 * groups) of W, at most BATCH rows of x.
@@ -349,7 +359,7 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
     _Alignas(64) uint8_t panel[GROUPS][PANEL * EXPANDED];
     _Alignas(64) float sum[GROUPS][BATCH * LINEAR_ROWS];
     const kernels *k = &table[w->type];
-    int64_t blocks = w->k / ACT_BLOCK, most = w->wide ? 2 : 4, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    int64_t blocks = w->k / ACT_BLOCK, most = most_rows(w), groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     size_t act = w->wide ? sizeof(act_q16) : sizeof(act_q8);
     for (int64_t i = 0; i < groups; i++) memset(sum[i], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
     for (int64_t b = 0; b < blocks; b += PANEL) {
@@ -368,7 +378,7 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
 
 static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     size_t stride = act_bytes(w->wide ? ACT_Q16 : ACT_Q8, w->k);
-    if (rows <= direct_rows(w)) {
+    if (rows <= (subs_of(w->type) == 8 ? 1 : w->wide ? FEW / 2 : FEW)) {
         few_rows(w, x, stride, rows, y, ldy, n0, n1);
         return;
     }
