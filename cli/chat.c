@@ -87,7 +87,6 @@ static int answer(chat *c) {
     if (render(c, &ids, &n, &err) != TL_OK) return fail_with("chat", &err);
     c->said = open_memstream(&text, &size);
     if (!c->said) return tl_free(ids), fail("chat", "out of memory");
-    interrupted = 0;
     tl_status status = reply_run(&c->reply, ids, n, &err);
     fclose(c->said);
     tl_free(ids);
@@ -122,7 +121,7 @@ static int talk_piped(chat *c) {
     char *line = NULL;
     size_t cap = 0;
     int status = 0;
-    for (ssize_t n; !c->quit && (n = getline(&line, &cap, stdin)) >= 0;) {
+    for (ssize_t n; !c->quit && (n = getline(&line, &cap, stdin)) >= 0; interrupted = 0) {
         if (n > 0 && line[n - 1] == '\n') line[--n] = '\0';
         if (n > 0 && line[n - 1] == '\r') line[--n] = '\0';
         int failed = handle_line(c, line);
@@ -194,6 +193,9 @@ static int talk_at_terminal(chat *c) {
     el_set(el, EL_HIST, history, past);
     el_set(el, EL_PROMPT_ESC, prompt_text, '\1');
     el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    // Else the kernel throws away output at Ctrl-C, and with it at times the prompt that we have just printed.
+    el_set(el, EL_SETTY, "-x", "+noflsh", NULL);
+    el_set(el, EL_SETTY, "-d", "+noflsh", NULL);
     el_source(el, NULL);
     fprintf(stderr, "%s; /help lists the commands, Ctrl-C stops a reply, Ctrl-D leaves\n", tl_model_name(c->o->model));
     while (!c->quit && read_message(c, el, &message)) {

@@ -19,10 +19,6 @@ class DefaultModel(Case):
         self.assertRegex(out.decode(), r"^Hello! I")
         self.assertIn(b"tokens/s", err)
 
-    def test_it_remembers_the_turn_before(self):
-        out, _ = self.tl("chat", MODEL, "--temp", "0", "-n", "30", text="My name is Ada. Remember it.\nWhat is my name?\n")
-        self.assertIn("Ada", out.decode().splitlines()[-1])
-
     def test_a_fact(self):
         out, _ = self.tl("generate", "-m", MODEL, "-p", "The capital of France is", "-n", "4", "--temp", "0")
         self.assertTrue(out.decode().startswith(" Paris"), out)
