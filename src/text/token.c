@@ -16,7 +16,7 @@ static tl_status build(tokenizer *t, const token_source *s, tl_error *err) {
     switch (t->kind) {
     case MODEL_BPE: return bpe_build(t, s, err);
     case MODEL_SPM: return spm_build(t, err);
-    case MODEL_WPM: return TL_OK;
+    case MODEL_WPM: return wpm_build(t, err);
     case MODEL_UGM: return ugm_build(t, s, err);
     }
     return TL_OK;

@@ -6,6 +6,9 @@
 
 typedef enum { MODEL_BPE, MODEL_SPM, MODEL_WPM, MODEL_UGM } model_kind;
 
+// Bytes of a token that text is searched for at every place: longer ones, which no real vocabulary has, would make that slow.
+enum { SEARCHED_MOST = 1024 };
+
 // Attributes of a token. A token that is called an end of turn counts as control whatever its type.
 enum {
     ATTR_NORMAL = 1, ATTR_UNKNOWN = 2, ATTR_CONTROL = 4, ATTR_USER = 8, ATTR_UNUSED = 16, ATTR_BYTE = 32,
@@ -139,6 +142,7 @@ static inline float vocab_score(const tokenizer *t, int32_t id) {
 
 // token_attr.c: attributes by type, name and rule; special ids; the table of special texts
 tl_status attr_build(tokenizer *t, const token_source *s, tl_error *err);
+tl_status token_too_long(const tokenizer *t, int32_t id, tl_error *err); // TL_E_LIMIT: over SEARCHED_MOST
 
 // token_piece.c
 tl_status piece_build(tokenizer *t, tl_error *err);
@@ -155,6 +159,7 @@ tl_status bpe_build(tokenizer *t, const token_source *s, tl_error *err);
 tl_status bpe_encode(encoder *e, str text);
 tl_status spm_build(tokenizer *t, tl_error *err);
 tl_status spm_encode(encoder *e, str text);
+tl_status wpm_build(tokenizer *t, tl_error *err);
 tl_status wpm_encode(encoder *e, str text);
 tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err);
 tl_status ugm_encode(encoder *e, str text);

@@ -104,6 +104,7 @@ tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err) {
     for (int32_t i = 0; i < t->n && ok; i++) {
         float score = vocab_score(t, i);
         if (score != score) return err_set(err, TL_E_FORMAT, "tokenizer.ggml.scores[%d] is not a number", i);
+        TL_TRY(token_too_long(t, i, err));
         if ((t->attr[i] & ATTR_NORMAL) && score < least) least = score;
         if (t->attr[i] & (ATTR_NORMAL | ATTR_USER | ATTR_UNUSED) && !(t->attr[i] & ATTR_NOT_TEXT))
             ok = trie_add(t->words, t->text[i], i);

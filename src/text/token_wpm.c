@@ -23,6 +23,11 @@ static bool stands_alone(int32_t c, utf8proc_category_t category) {
     return punctuation || (c < 0x7f && symbol) || is_chinese(c);
 }
 
+tl_status wpm_build(tokenizer *t, tl_error *err) {
+    for (int32_t i = 0; i < t->n; i++) TL_TRY(token_too_long(t, i, err));
+    return TL_OK;
+}
+
 static tl_status word_encode(encoder *e, const char *p, size_t n) {
     size_t had = e->out->n;
     for (size_t i = 0; i < n;) {

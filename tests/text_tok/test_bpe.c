@@ -64,6 +64,26 @@ static void special_tokens(void **state) {
     vocab_free(&v);
 }
 
+static void stripped_spaces(void **state) { // attributes that follow from the model's name only
+    vocab v = {0};
+    (void)state;
+    common(&v);
+    vocab_add(&v, "<s>", TOKEN_CONTROL, 0);
+    vocab_add(&v, "<mask>", TOKEN_CONTROL, 0);
+    token_source *s = vocab_source(&v, "gpt2", "gpt-2");
+    s->name = STR("Some Phi-3 mini");
+    tokenizer *t = vocab_make(s);
+    expect(t, "<|im_end|> \n he<s> he", S, "<|im_end|>|he|<s>|Ġ|he");
+    expect(t, "<|im_end|>  ", S, "<|im_end|>");
+    tokenizer_free(t);
+    s = vocab_source(&v, "gpt2", "jina-v2-es");
+    t = vocab_make(s);
+    expect(t, "he \t<mask> he <s>", S, "he|<mask>|Ġ|he|Ġ|<s>");
+    expect(t, "  <mask>", S, "<mask>");
+    tokenizer_free(t);
+    vocab_free(&v);
+}
+
 static void segments(void **state) {
     static const struct { token_segment parts[4]; const char *want;
     } cases[] = {
@@ -181,6 +201,18 @@ static void refused(void **state) {
     expect_refused(s, TL_E_FORMAT, "tokenizer.ggml.merges");
     s->n_tokens = 0;
     expect_refused(s, TL_E_FORMAT, "empty");
+    sbuf huge = {0};
+    for (int i = 0; i < 1025; i++) sbuf_putc(&huge, 'a');
+    str was = v.tokens.p[v.tokens.n - 1];
+    v.tokens.p[v.tokens.n - 1] = (str){huge.p, huge.n};
+    expect_refused(vocab_source(&v, "gpt2", "gpt-2"), TL_E_LIMIT, "token 268 has 1025 bytes");
+    v.tokens.p[0] = (str){huge.p, huge.n}; // text is not searched for an ordinary one
+    v.tokens.p[v.tokens.n - 1] = was;
+    tokenizer_free(vocab_make(vocab_source(&v, "gpt2", "gpt-2")));
+    expect_refused(vocab_source(&v, "bert", ""), TL_E_LIMIT, "token 0");
+    expect_refused(vocab_source(&v, "t5", ""), TL_E_LIMIT, "token 0");
+    v.tokens.p[0] = STR("x");
+    sbuf_free(&huge);
     static const char *const bad[] = {"", "a", " ", "a ", " a", "ab"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         v.merges.p[3] = str_of(bad[i]);
@@ -248,6 +280,7 @@ static void allocations_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words),     cmocka_unit_test(special_tokens),   cmocka_unit_test(segments),
+        cmocka_unit_test(stripped_spaces),
         cmocka_unit_test(raw_bytes), cmocka_unit_test(whole_words),      cmocka_unit_test(merges_by_definition),
         cmocka_unit_test(refused),   cmocka_unit_test(odd_vocabularies), cmocka_unit_test(allocations_fail),
     };
