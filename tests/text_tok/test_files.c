@@ -23,7 +23,7 @@ static void small_file(gguf_writer *w, vocab *v) {
 }
 
 static gguf *open_image(gguf_writer *w, sbuf *image) {
-    gguf *g;
+    gguf *g = NULL;
     tl_error err = {0};
     if (gguf_image(w, image, &err) != TL_OK || gguf_open_memory(image->p, image->n, &g, &err) != TL_OK)
         fail_msg("%s", err.message);
@@ -104,7 +104,7 @@ static bool read_file(sbuf *out, const char *path) {
 }
 
 static tokenizer *open_file(const char *path, gguf **g) {
-    tokenizer *t;
+    tokenizer *t = NULL;
     tl_error err = {0};
     if (gguf_open(path, g, &err) != TL_OK || tokenizer_from_gguf(*g, NULL, &t, &err) != TL_OK)
         fail_msg("%s: %s", path, err.message);
