@@ -275,7 +275,7 @@ static tl_status mask_slot(grammar_matcher *m, uint32_t *slot) { // a free one, 
 }
 
 tl_status grammar_mask(grammar_matcher *m, uint32_t s, const uint64_t **mask, tl_error *err) {
-    uint32_t slot;
+    uint32_t slot = NONE;
     m->err = err;
     if (s >= m->states.n) return err_set(err, TL_E_USAGE, "no such grammar state");
     if (m->states.p[s].mask == NONE) {
@@ -323,7 +323,7 @@ static bool only_byte(const grammar_matcher *m, const state *s, unsigned char *b
 }
 
 tl_status grammar_forced(grammar_matcher *m, uint32_t s, char *buf, size_t cap, size_t *n, tl_error *err) {
-    unsigned char byte;
+    unsigned char byte = 0;
     m->err = err;
     *n = 0;
     if (s >= m->states.n) return err_set(err, TL_E_USAGE, "no such grammar state");
