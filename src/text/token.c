@@ -175,6 +175,7 @@ tl_status tokenizer_encode_segments(const tokenizer *t, const token_segment *seg
         for (size_t i = 0; i < n; i++) sbuf_put(&all, segments[i].text.p, segments[i].text.n);
         j.text = (str){all.p, all.n};
     }
+    if (!j.text.p) j.text.p = "";
     size_t had = out->n;
     encoder e = {.t = t, .out = out, .err = err};
     tl_status status = all.failed ? err_set(err, TL_E_MEMORY, "out of memory") : encode(&e, &j, add_special);
