@@ -2,9 +2,9 @@
 // vector primitives (linear_256.h lists them). The operations per output and their order are those of linear_ref.c, in
 // every path below, so that bits depend neither on the ISA nor on which path computed a row.
 //
-// A matrix product walks groups of 16 weight rows (lanes). One row of x, or a few with the formats that unpack cheaply:
-// codes are unpacked in registers ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales
-// and minima once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
+// A matrix product walks groups of 16 weight rows (lanes). Up to FEW rows of x: codes are unpacked in registers and meet
+// up to 4 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
+// once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -16,7 +16,7 @@
 
 enum {
     HALVES = LINEAR_ROWS / LANES, // vectors for the 16 lanes
-    FEW = 8,                      // rows up to which codes are unpacked directly, 4 rows at a time (K-quants: 1)
+    FEW = 8,                      // rows up to which codes are unpacked directly, 4 rows at a time
     PANEL = 8,                    // blocks of 32 k expanded at a time
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
@@ -230,18 +230,20 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
         for (int r = 0; r < rows; r++)
             for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
     for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++) {
-        const uint8_t *at = g;
-        for (int64_t c = 0; c < groups; c++, at += group_bytes) {
-            for (int i = 0; i < block_bytes(t); i += 64) __builtin_prefetch(at + i + AHEAD);
-            UNROLL
-            for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
-            UNROLL
-            for (int s = 0; s < subs_of(t); s++) {
+        UNROLL
+        for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
+        UNROLL
+        for (int s = 0; s < subs_of(t); s++) {
+            const uint8_t *at = g;
+            for (int64_t c = 0; c < groups; c++, at += group_bytes) {
+                int part = block_bytes(t) / subs_of(t);
+                UNROLL
+                for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + AHEAD);
                 block_mac(t, false, rows, wide, at, s, a, acc[c]);
                 KEEP_IN_MEMORY(acc[c], rows > 1);
-                UNROLL
-                for (int r = 0; r < rows; r++) a[r] += act;
             }
+            UNROLL
+            for (int r = 0; r < rows; r++) a[r] += act;
         }
         g += block_bytes(t);
     }
@@ -294,62 +296,50 @@ INLINE void tile(tl_dtype t, int rows, bool wide, const uint8_t *e, int64_t n, c
 typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, int64_t n0, int64_t n1);
 typedef void tile_fn(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum);
 typedef void expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
-typedef struct kernels { // [wide][rows - 1]; wide ones take at most 2 rows
-    direct_fn *direct[2][4];
-    tile_fn *tile[2][4];
+typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones take at most 2 rows
+    direct_fn *direct[2][3];
+    tile_fn *tile[2][3];
     expand_fn *expand;
 } kernels;
 
 #define DIRECT(T, R, WIDE)                                                                                             \
     static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, \
-                                          int64_t n0, int64_t n1) {                                                 \
-        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, n1);                                                      \
+                                          int64_t n0, int64_t n1) {                                                    \
+        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, n1);                                                         \
     }
 #define TILE(T, R, WIDE)                                                                                               \
     static void tile_##T##_##R##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {    \
         tile(DT_##T, R, WIDE, e, n, x, stride, sum);                                                                   \
     }
-#define EXPAND(T)                                                                                                      \
+#define FORMAT(T)                                                                                                      \
+    DIRECT(T, 1, 0) DIRECT(T, 2, 0) DIRECT(T, 4, 0) DIRECT(T, 1, 1) DIRECT(T, 2, 1)                                    \
     static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
-#define TILES(T) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 3, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
-#define LEGACY(T)                                                                                                      \
-    DIRECT(T, 1, 0) DIRECT(T, 2, 0) DIRECT(T, 3, 0) DIRECT(T, 4, 0) DIRECT(T, 1, 1) DIRECT(T, 2, 1) EXPAND(T) TILES(T)
-#define K_QUANT(T) DIRECT(T, 1, 0) DIRECT(T, 1, 1) EXPAND(T)
-LEGACY(Q4_0)
-LEGACY(Q4_1)
-LEGACY(Q5_0)
-LEGACY(Q5_1)
-LEGACY(Q8_0)
-K_QUANT(Q2_K)
-K_QUANT(Q3_K)
-K_QUANT(Q4_K)
-K_QUANT(Q5_K)
-K_QUANT(Q6_K)
-TILES(Q2_K)
-TILES(Q3_K)
-TILES(Q6_K)
+#define TILES(T) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
+FORMAT(Q4_0) FORMAT(Q4_1) FORMAT(Q5_0) FORMAT(Q5_1) FORMAT(Q8_0)
+FORMAT(Q2_K) FORMAT(Q3_K) FORMAT(Q4_K) FORMAT(Q5_K) FORMAT(Q6_K)
+TILES(Q4_0) TILES(Q4_1) TILES(Q5_0) TILES(Q5_1) TILES(Q8_0) TILES(Q2_K) TILES(Q3_K) TILES(Q6_K)
 
 // E: the format whose expanded blocks are the same.
-#define TILES_OF(E) {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_3_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}}
-#define LEGACY_ENTRY(T)                                                                                                \
-    [DT_##T] = {{{direct_##T##_1_0, direct_##T##_2_0, direct_##T##_3_0, direct_##T##_4_0}, {direct_##T##_1_1, direct_##T##_2_1}}, \
-                TILES_OF(T), expand_##T}
-#define K_QUANT_ENTRY(T, E) [DT_##T] = {{{direct_##T##_1_0}, {direct_##T##_1_1}}, TILES_OF(E), expand_##T}
+#define ENTRY(T, E)                                                                                                    \
+    [DT_##T] = {{{direct_##T##_1_0, direct_##T##_2_0, direct_##T##_4_0}, {direct_##T##_1_1, direct_##T##_2_1}},        \
+                {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}},                  \
+                expand_##T}
 static const kernels table[DT_COUNT] = {
-    LEGACY_ENTRY(Q4_0),        LEGACY_ENTRY(Q4_1),        LEGACY_ENTRY(Q5_0),        LEGACY_ENTRY(Q5_1),        LEGACY_ENTRY(Q8_0),
-    K_QUANT_ENTRY(Q2_K, Q2_K), K_QUANT_ENTRY(Q3_K, Q3_K), K_QUANT_ENTRY(Q4_K, Q4_1), K_QUANT_ENTRY(Q5_K, Q5_1), K_QUANT_ENTRY(Q6_K, Q6_K),
+    ENTRY(Q4_0, Q4_0), ENTRY(Q4_1, Q4_1), ENTRY(Q5_0, Q5_0), ENTRY(Q5_1, Q5_1), ENTRY(Q8_0, Q8_0),
+    ENTRY(Q2_K, Q2_K), ENTRY(Q3_K, Q3_K), ENTRY(Q4_K, Q4_1), ENTRY(Q5_K, Q5_1), ENTRY(Q6_K, Q6_K),
 };
 
 // ---- the whole product -------------------------------------------------------------------------------
-static int64_t most_rows(const cpu_matrix *w) { return w->wide ? 2 : 4; } // of a kernel
+// Which kernel takes the next rows of `left`: 0, 1, 2 for 1, 2, 4 rows.
+static int next_kernel(const cpu_matrix *w, int64_t left) { return left >= 4 && !w->wide ? 2 : left >= 2; }
 
 static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    int64_t most = most_rows(w);
     for (int64_t n = n0; n < n1; n += STREAMS * LINEAR_ROWS) {
         int64_t end = n1 - n < STREAMS * LINEAR_ROWS ? n1 : n + STREAMS * LINEAR_ROWS;
-        for (int64_t r = 0; r < rows; r += most) {
-            int64_t count = rows - r < most ? rows - r : most;
-            table[w->type].direct[w->wide][count - 1](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, end);
+        for (int64_t r = 0; r < rows;) {
+            int which = next_kernel(w, rows - r);
+            table[w->type].direct[w->wide][which](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, end);
+            r += 1 << which;
         }
     }
 }
@@ -359,16 +349,17 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
     _Alignas(64) uint8_t panel[GROUPS][PANEL * EXPANDED];
     _Alignas(64) float sum[GROUPS][BATCH * LINEAR_ROWS];
     const kernels *k = &table[w->type];
-    int64_t blocks = w->k / ACT_BLOCK, most = most_rows(w), groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     size_t act = w->wide ? sizeof(act_q16) : sizeof(act_q8);
     for (int64_t i = 0; i < groups; i++) memset(sum[i], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
     for (int64_t b = 0; b < blocks; b += PANEL) {
         int64_t count = blocks - b < PANEL ? blocks - b : PANEL;
         for (int64_t i = 0; i < groups; i++) k->expand(linear_group(w, n + i * LINEAR_ROWS), b, count, panel[i]);
-        for (int64_t r = 0; r < rows; r += most) {
-            int64_t some = rows - r < most ? rows - r : most;
+        for (int64_t r = 0; r < rows;) {
+            int which = next_kernel(w, rows - r);
             for (int64_t i = 0; i < groups; i++)
-                k->tile[w->wide][some - 1](panel[i], count, x + (size_t)r * stride + (size_t)b * act, stride, sum[i] + r * LINEAR_ROWS);
+                k->tile[w->wide][which](panel[i], count, x + (size_t)r * stride + (size_t)b * act, stride, sum[i] + r * LINEAR_ROWS);
+            r += 1 << which;
         }
     }
     for (int64_t i = 0; i < groups; i++, n += LINEAR_ROWS)
@@ -378,7 +369,7 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
 
 static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     size_t stride = act_bytes(w->wide ? ACT_Q16 : ACT_Q8, w->k);
-    if (rows <= (subs_of(w->type) == 8 ? 1 : w->wide ? FEW / 2 : FEW)) {
+    if (rows <= (w->wide ? FEW / 2 : FEW)) {
         few_rows(w, x, stride, rows, y, ldy, n0, n1);
         return;
     }
