@@ -283,53 +283,54 @@ static inline bool match_wide(exec *x, const pstep *s, const logic_word *row) {
     return true;
 }
 
-// The rows of the last atom (NULL: the set's own, which may move) become rows of the head by shifts alone. *done false:
-// they do not fit, take the long way.
-static bool emit_block(exec *x, const pstep *s, const uint64_t *rows, size_t at, size_t n, bool *done) {
+static void prepare_move(exec *x, const pstep *s) {
     const lrule *r = x->plan->rule;
     const tupset *out = x->out;
-    uint64_t base = 0, mask = s->set->mask;
-    unsigned from[4], to[4];
-    int n_moved = 0;
-    *done = false;
-    for (int c = 0; c < r->head->arity; c++) {
+    mover m = {.ok = s->last && s->set->packed && out->packed && out->arity > 0 && s->set->mask <= out->mask};
+    for (int c = 0; c < r->head->arity && m.ok; c++) {
         const lterm *t = &r->cols[c]->term;
         int b = 0;
+        m.ok = r->cols[c]->kind == LX_TERM;
         while (b < s->n_bind && (t->kind != TM_VAR || s->bind[b].term.var != t->var)) b++;
         if (b < s->n_bind) {
-            from[n_moved] = s->bind[b].shift;
-            to[n_moved++] = tupset_shift(out, c);
+            m.from[m.n_moved] = s->bind[b].shift;
+            m.to[m.n_moved++] = tupset_shift(out, c);
         } else {
-            uint64_t w = term_word(x, t);
-            if (w > out->mask) return true;
-            base |= w << tupset_shift(out, c);
+            m.fixed[m.n_fixed] = *t;
+            m.fixed_to[m.n_fixed++] = tupset_shift(out, c);
         }
     }
+    x->plan->move = m;
+}
+
+// The rows of the last atom (NULL: the set's own, which may move) become rows of the head by shifts alone.
+// *done false: they do not fit, take the long way.
+static bool emit_block(exec *x, const pstep *s, const uint64_t *rows, size_t at, size_t n, bool *done) {
+    const mover *m = &x->plan->move;
+    uint64_t base = 0, mask = s->set->mask;
+    for (int c = 0; c < m->n_fixed; c++) {
+        uint64_t w = term_word(x, &m->fixed[c]);
+        if (w > x->out->mask) return true;
+        base |= w << m->fixed_to[c];
+    }
     *done = true;
+    if (rows && m->n_moved == 1 && m->to[0] == 0 && x->out->map) {
+        size_t k;
+        if (!tupset_insert_run(x->out, base, rows, n, m->from[0], mask, &k)) return exec_memory(x);
+        at = k;
+    }
     for (size_t i = at; i < n;) {
         size_t k = n - i < BUF - x->n_buf ? n - i : BUF - x->n_buf;
         uint64_t *o = x->buf + x->n_buf;
         const uint64_t *p = (rows ? rows : s->set->rows) + i;
-        if (n_moved == 1) {
-            for (size_t j = 0; j < k; j++) o[j] = base | ((p[j] >> from[0]) & mask) << to[0];
-        } else {
-            for (size_t j = 0; j < k; j++) {
-                o[j] = base;
-                for (int m = 0; m < n_moved; m++) o[j] |= ((p[j] >> from[m]) & mask) << to[m];
-            }
+        for (size_t j = 0; j < k; j++) {
+            o[j] = base;
+            for (int c = 0; c < m->n_moved; c++) o[j] |= ((p[j] >> m->from[c]) & mask) << m->to[c];
         }
         x->n_buf += k;
         i += k;
         if (x->n_buf == BUF && !flush(x)) return false;
     }
-    return true;
-}
-
-static bool can_emit_block(const exec *x, const pstep *s) {
-    if (!s->last || !s->set->packed || !x->out->packed || x->out->arity == 0 || s->set->mask > x->out->mask) return false;
-    const lrule *r = x->plan->rule;
-    for (int c = 0; c < r->head->arity; c++)
-        if (r->cols[c]->kind != LX_TERM) return false;
     return true;
 }
 
@@ -344,7 +345,8 @@ static bool visit_block(exec *x, const pstep *s, ixblock b) {
     bool found = false, ok = true, stop = s->once || s->lit->negated, done = false;
     if (!count_steps(x, n)) return false;
     if (b.rows) {
-        if (n && can_emit_block(x, s) && (!emit_block(x, s, b.rows, 0, n, &done) || done)) return done && !x->fail.status;
+        if (n && s->last && x->plan->move.ok && !emit_block(x, s, b.rows, 0, n, &done)) return false;
+        if (done) return true;
         uint64_t mask = s->set->mask;
         for (size_t i = 0; i < n && ok && !(found && stop); i++)
             if (match_packed(x, s, b.rows[i], mask)) ok = on_match(x, s, &found);
@@ -361,7 +363,8 @@ static bool visit_rows(exec *x, const pstep *s, size_t from, size_t to) {
     const tupset *set = s->set;
     if (!stop && !count_steps(x, to - from)) return false;
     if (set->packed) {
-        if (to > from && can_emit_block(x, s) && (!emit_block(x, s, NULL, from, to, &done) || done)) return done && !x->fail.status;
+        if (to > from && s->last && x->plan->move.ok && !emit_block(x, s, NULL, from, to, &done)) return false;
+        if (done) return true;
         for (size_t r = from; r < to && ok && !(found && stop); r++)
             if (match_packed(x, s, set->rows[r], set->mask)) ok = on_match(x, s, &found);
     } else {
@@ -498,6 +501,7 @@ static bool prepare(exec *x, pstep *s) {
         s->set = rel_rows(s->rel);
         for (int i = 0; s->set->packed && i < s->n_bind; i++) s->bind[i].shift = tupset_shift(s->set, s->bind[i].col);
         for (int i = 0; s->set->packed && i < s->n_check; i++) s->check[i].shift = tupset_shift(s->set, s->check[i].col);
+        if (s->last) prepare_move(x, s);
         if (s->path != PATH_INDEX) continue;
         s->ix = tupset_index(s->set, s->key_cols);
         if (!s->ix || !tupset_index_update(s->set, s->ix, s->rel->lo, s->rel->hi)) return exec_memory(x);
@@ -513,9 +517,10 @@ static bool unspill(exec *x) {
     return true;
 }
 
-bool exec_plan(exec *x, const lplan *p, tupset *out) {
+bool exec_plan(exec *x, lplan *p, tupset *out) {
     x->plan = p;
     x->out = out;
+    p->move.ok = false;
     if (p->sol.distinct) {
         tupset_deinit(&x->seen);
         tupset_init(&x->seen, &x->db->mem, p->sol.n, LF_NONE, LT_INT, false);

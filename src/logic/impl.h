@@ -143,8 +143,17 @@ struct pstep {
     tupset *set;
     relindex *ix;
 };
+// How packed rows of a last atom become packed rows of the head: fields moved from each row, others the same for all.
+typedef struct mover {
+    bool ok;
+    int n_moved, n_fixed;
+    unsigned from[4], to[4], fixed_to[4];
+    lterm fixed[4];
+} mover;
+
 typedef struct lplan {
     lrule *rule;
+    mover move;       // for the time of one execution
     pstep *steps;
     solution sol;
 } lplan;
@@ -180,7 +189,7 @@ bool convert_word(logic_word w, logic_type from, logic_type to, logic_word *out)
 typedef struct failure { tl_status status; span at; tl_error err; } failure; // of an execution; err.message
 typedef struct exec {
     logic_db *db;
-    const lplan *plan;
+    lplan *plan;
     tupset *out;              // receives rows; packed ones through `buf`
     logic_word reg[LOGIC_MAX_VARS];
     uint64_t *buf;
@@ -194,7 +203,7 @@ typedef struct exec {
 } exec;
 bool exec_init(exec *x, logic_db *db); // x is in db->tmp; one at a time
 void exec_deinit(exec *x);
-bool exec_plan(exec *x, const lplan *p, tupset *out); // false: x->fail
+bool exec_plan(exec *x, lplan *p, tupset *out); // false: x->fail
 bool exec_fail(exec *x, tl_status status, span at, const char *fmt, ...) TL_PRINTF(4, 5);
 bool exec_memory(exec *x);                            // records mem.status
 bool eval_expr(exec *x, const lexpr *e, logic_word *out);

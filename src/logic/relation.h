@@ -114,6 +114,9 @@ bool tupset_copy(tupset *to, const tupset *from); // to is initialised alike; it
 tup_result tupset_insert(tupset *s, const logic_word *row);
 // Inserts n packed rows. False: out of memory (some may be in).
 bool tupset_insert_packed(tupset *s, const uint64_t *rows, size_t n);
+// Inserts base | ((rows[i] >> from) & mask) for each i < n, where base holds every column but the last. *done: how many,
+// fewer than n when the rest must go another way (then none of it is in). False: out of memory. rows is not the set's.
+bool tupset_insert_run(tupset *s, uint64_t base, const uint64_t *rows, size_t n, unsigned from, uint64_t mask, size_t *done);
 bool tupset_contains(const tupset *s, const logic_word *row); // a fold compares the value too
 // The row whose key columns equal key, or -1. Not for packed sets.
 int64_t tupset_find(const tupset *s, const logic_word *key);

@@ -244,6 +244,28 @@ bool tupset_insert_packed(tupset *s, const uint64_t *rows, size_t n) {
     return true;
 }
 
+bool tupset_insert_run(tupset *s, uint64_t base, const uint64_t *rows, size_t n, unsigned from, uint64_t mask, size_t *done) {
+    uint64_t a = (base >> 32) - s->lo0;
+    *done = 0;
+    if (!s->map || a >= s->span0) return true;
+    if (s->n + n > s->cap && !reserve(s, s->n + n)) return false;
+    uint64_t *out = s->rows + s->n, *const bits = s->map, *const end = out;
+    const uint64_t line = a * s->span1, lo1 = s->lo1, span1 = s->span1;
+    size_t i = 0;
+    for (; i < n; i++) {
+        uint64_t v = (rows[i] >> from) & mask, b = v - lo1;
+        if (b >= span1) break;
+        b += line;
+        uint64_t w = bits[b / 64], bit = (uint64_t)1 << b % 64;
+        *out = base | v;
+        out += !(w & bit);
+        bits[b / 64] = w | bit;
+    }
+    s->n += (size_t)(out - end);
+    *done = i;
+    return true;
+}
+
 bool tupset_contains_packed(const tupset *s, uint64_t row) {
     uint64_t bit;
     if (s->map) return map_bit(s, row, &bit) && (s->map[bit / 64] >> bit % 64 & 1);
