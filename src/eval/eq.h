@@ -45,7 +45,7 @@ int eq_label_of(equation *q, str name, span at);              // makes it if nee
 int eq_find_label(const equation *q, str name);               // -1: none
 bool eq_size(equation *q, int label, const axis *a, span at, const char *what); // true: news; conflicts are errors
 void eq_collect(equation *q, const ast_expr *e);              // labels and sizes of all reads below e
-void eq_collect_index(equation *q, const value *base, const ast_index *list, span at);
+void eq_collect_index(equation *q, const value *base, str of, const ast_index *list, span at); // `of`: its name
 void eq_solve(equation *q, const ast_stmt *s);                // rounds over head, right side and guards
 eq_set eq_labels_in(equation *q, const ast_expr *e);          // labels that occur
 bool eq_free_name(evaluator *ev, const ast_expr *e);          // a plain name that is no value

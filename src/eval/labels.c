@@ -108,7 +108,7 @@ static bool axes_of(equation *q, value v, const ast_index *list, base_axes *out,
     return true;
 }
 
-void eq_collect_index(equation *q, const value *base, const ast_index *list, span at) {
+void eq_collect_index(equation *q, const value *base, str of, const ast_index *list, span at) {
     evaluator *ev = q->ev;
     base_axes b = {0};
     bool known = base && axes_of(q, *base, list, &b, at);
@@ -121,7 +121,7 @@ void eq_collect_index(equation *q, const value *base, const ast_index *list, spa
         }
         const axis *a = known && !b.scalar && pos >= b.skip && pos - b.skip < b.rank ? &b.ax[pos - b.skip] : NULL;
         char what[80];
-        snprintf(what, sizeof what, "axis %d", pos);
+        snprintf(what, sizeof what, "axis %d%s%.*s", pos, of.n ? " of " : "", of.n < 50 ? (int)of.n : 50, of.p ? of.p : "");
         if (ix->kind == IX_EXPR) {
             int l = eq_label_of(q, ix->expr->name, ix->at);
             if (a && (a->sym || a->size >= 0)) (void)eq_size(q, l, a, ix->at, what);
@@ -172,9 +172,9 @@ void eq_collect(equation *q, const ast_expr *e) {
         if (e->kids->kind == EX_NAME) {
             binding *b = find_name(ev, e->kids->name);
             value v = b ? b->v : lookup(ev, e->kids->name, e->kids->at);
-            eq_collect_index(q, &v, e->index, e->at);
+            eq_collect_index(q, &v, e->kids->name, e->index, e->at);
         } else {
-            eq_collect_index(q, NULL, e->index, e->at);
+            eq_collect_index(q, NULL, (str){0}, e->index, e->at);
         }
         return;
     }
@@ -194,7 +194,7 @@ void eq_collect(equation *q, const ast_expr *e) {
                 }
             }
         } else {
-            eq_collect_index(q, &base, args, e->at);
+            eq_collect_index(q, &base, e->kids->name, args, e->at);
         }
         return;
     }
@@ -220,7 +220,7 @@ void eq_solve(equation *q, const ast_stmt *s) {
         if (s->head.indexed) {
             binding *b = find_name(q->ev, s->head.name);
             bool existing = b && (b->v.kind == V_STATE || (s->assign != AS_EQ && (b->v.kind == V_TENSOR)));
-            eq_collect_index(q, existing ? &b->v : NULL, s->head.index, s->head.at);
+            eq_collect_index(q, existing ? &b->v : NULL, s->head.name, s->head.index, s->head.at);
         }
     }
 }
