@@ -7,7 +7,8 @@
 // the others spell such bytes with their byte tokens.
 //
 // Safety: text that may not name special tokens (parse_special false) never yields a control token, however it is
-// spelled and however pieces merge.
+// spelled and however pieces merge. Control tokens are those that the file calls so, those that end a reply, and
+// user-defined ones of the form <|...|>. (Other user-defined tokens, such as HTML tags, are read in any text.)
 #ifndef TL_TEXT_TOKEN_H
 #define TL_TEXT_TOKEN_H
 #include "base/base.h"

@@ -11,11 +11,21 @@ static const uint16_t type_attr[] = {
 };
 enum { N_TYPES = sizeof type_attr / sizeof *type_attr };
 
+static bool encloses(str s, str open, str close) {
+    return s.n > open.n + close.n && str_starts(s, open) && memcmp(s.p + s.n - close.n, close.p, close.n) == 0;
+}
+
+// "<|user|>": converters have not always marked these as control tokens, and as user-defined ones any text could spell them.
+static bool looks_control(str s) {
+    return encloses(s, STR("<|"), STR("|>")) || encloses(s, STR("<\xef\xbd\x9c"), STR("\xef\xbd\x9c>"));
+}
+
 static void set_types(tokenizer *t, const token_source *s) {
     for (int32_t i = 0; i < t->n; i++) {
         int32_t type = TOKEN_NORMAL;
         if (s->types) memcpy(&type, (const char *)s->types + 4 * (size_t)i, 4);
         t->attr[i] = type >= 0 && type < N_TYPES ? type_attr[type] : 0;
+        if (type == TOKEN_USER_DEFINED && looks_control(t->text[i])) t->attr[i] |= ATTR_CONTROL | ATTR_SHOWN;
     }
 }
 

@@ -84,6 +84,23 @@ static void stripped_spaces(void **state) { // attributes that follow from the m
     vocab_free(&v);
 }
 
+static void markers(void **state) { // user-defined, but of a control token's form
+    vocab v = {0};
+    (void)state;
+    common(&v);
+    vocab_add(&v, "<|user|>", TOKEN_USER_DEFINED, 0);
+    vocab_add(&v, "<\xef\xbd\x9cx\xef\xbd\x9c>", TOKEN_USER_DEFINED, 0);
+    vocab_add(&v, "<|>", TOKEN_USER_DEFINED, 0); // too short to be one
+    tokenizer *t = vocab_make(vocab_source(&v, "gpt2", "gpt-2"));
+    expect(t, "<|user|>", 0, "<|||u|s|e|r|||>");
+    expect(t, "<|user|><\xef\xbd\x9cx\xef\xbd\x9c>", S, "<|user|>|<\xef\xbd\x9cx\xef\xbd\x9c>");
+    expect(t, "<|>", 0, "<|>");
+    int32_t id = tokenizer_find(t, STR("<|user|>"));
+    assert_true(tokenizer_is_special(t, id) && tokenizer_piece(t, id, false).n == 8); // yet readers may want it
+    tokenizer_free(t);
+    vocab_free(&v);
+}
+
 static void segments(void **state) {
     static const struct { token_segment parts[4]; const char *want;
     } cases[] = {
@@ -281,6 +298,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words),     cmocka_unit_test(special_tokens),   cmocka_unit_test(segments),
         cmocka_unit_test(stripped_spaces),
+        cmocka_unit_test(markers),
         cmocka_unit_test(raw_bytes), cmocka_unit_test(whole_words),      cmocka_unit_test(merges_by_definition),
         cmocka_unit_test(refused),   cmocka_unit_test(odd_vocabularies), cmocka_unit_test(allocations_fail),
     };
