@@ -342,6 +342,7 @@ static inline bool on_match(exec *x, const pstep *s, bool *found) {
 
 static bool visit_block(exec *x, const pstep *s, ixblock b) {
     size_t n = s->range == RANGE_OLD ? b.old : b.n;
+    if (n == 0 && !s->lit->negated) return true;
     bool found = false, ok = true, stop = s->once || s->lit->negated, done = false;
     if (!count_steps(x, n)) return false;
     if (b.rows) {
@@ -393,9 +394,19 @@ static bool scan(exec *x, const pstep *s) {
     return set->fold == LF_NONE ? visit_rows(x, s, r->lo, r->hi) : visit_changed(x, s);
 }
 
+// The common case, a dense column: nothing is hashed, and most keys lead nowhere.
+static inline bool visit_direct(exec *x, const pstep *s) {
+    const relindex *ix = s->ix;
+    uint64_t i = term_word(x, &s->key->term) - ix->lo;
+    const ixent *e = i < ix->dir_n ? &ix->dir[i] : NULL;
+    if (!e || e->len == 0) return !s->lit->negated || run(x, s + 1);
+    return visit_block(x, s, (ixblock){ix->pool64 + e->start, NULL, e->len, e->old});
+}
+
 static bool run_atom(exec *x, const pstep *s) {
     logic_word key[LOGIC_MAX_COLS];
     if (s->path == PATH_SCAN) return scan(x, s);
+    if (s->path == PATH_INDEX && s->ix->direct) return visit_direct(x, s);
     for (int i = 0; i < s->n_key; i++) key[i] = term_word(x, &s->key[i].term);
     if (s->path == PATH_INDEX) return visit_block(x, s, relindex_find(s->set, s->ix, key));
     if (!count_steps(x, 1)) return false;
