@@ -152,11 +152,10 @@ static void infer_head(infer *f, int i, lexpr *e) {
     head_mismatch(f, i, e, t);
 }
 
-bool infer_rule(logic_db *db, lrule *r, diag_list *dl, bool *changed) {
+bool infer_rule(logic_db *db, lrule *r, diag_list *dl) {
     infer f = {.db = db, .r = r, .dl = dl};
     for (int i = 0; i < r->n_vars; i++) r->vars[i].type = LT_ANY, r->vars[i].dom = NULL;
     do {
-        *changed = *changed || f.changed;
         f.changed = false;
         infer_literals(&f, r->lits);
         for (int i = 0; i < r->head->arity && !f.failed; i++) infer_head(&f, i, r->cols[i]);
@@ -174,10 +173,8 @@ bool infer_all(logic_db *db, diag_list *dl) {
         if (left == untyped) return true;
         untyped = left;
         for (logic_rel *h = db->rels; h; h = h->next)
-            for (lrule *r = h->rules; r; r = r->next) {
-                bool changed = false;
-                if (!infer_rule(db, r, dl, &changed)) return false;
-            }
+            for (lrule *r = h->rules; r; r = r->next)
+                if (!infer_rule(db, r, dl)) return false;
     }
 }
 

@@ -178,7 +178,7 @@ void compile_unknown(compile *c, str name, span at, const char *what);
 // The places of a call's arguments, by position or column name; false: reported.
 bool compile_args(compile *c, const logic_rel *r, const ast_expr *call, int n, const ast_expr **out);
 
-bool infer_rule(logic_db *db, lrule *r, diag_list *dl, bool *changed); // types of variables and columns; false: reported
+bool infer_rule(logic_db *db, lrule *r, diag_list *dl); // types of variables and columns; false: reported
 bool infer_all(logic_db *db, diag_list *dl);
 bool stratify(logic_db *db, diag_list *dl, int *n); // sets stratum (0..n-1) of every relation; false: reported
 bool type_is_text(logic_type t);

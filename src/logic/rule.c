@@ -621,6 +621,5 @@ lrule *compile_query(logic_db *db, const ast_expr *atom, const ast_literal *wher
         r->cols[n] = var_value(&c, i, r->vars[i].at);
         r->head->cols[n++].name = r->vars[i].name;
     }
-    bool changed;
-    return plan_check(db, r, dl) && infer_rule(db, r, dl, &changed) ? r : NULL;
+    return plan_check(db, r, dl) && infer_rule(db, r, dl) ? r : NULL;
 }
