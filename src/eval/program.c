@@ -133,7 +133,7 @@ static void out_of_arena(void *ctx, size_t size) {
 }
 
 // Runs fn(ev, ctx) with errors caught; the evaluator's position is restored after one.
-static tl_status guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, tl_error *err) {
+tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, tl_error *err) {
     jmp_buf here;
     jmp_buf *outer = ev->escape;
     scope *saved_scope = ev->scope;
@@ -203,7 +203,7 @@ tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
     ev->a.fail_ctx = ev->dl_arena.fail_ctx = ev->eager_arena.fail_ctx = ev;
     ir_init(&ev->eager, &ev->eager_arena);
     ev->g = &ev->eager;
-    tl_status st = guarded(ev, prelude, NULL, err);
+    tl_status st = ev_guarded(ev, prelude, NULL, err);
     if (st != TL_OK) ev_free(ev);
     else *out = ev;
     return st;
@@ -269,7 +269,7 @@ static void run_job(evaluator *ev, void *ctx) {
 
 tl_status ev_run(evaluator *ev, const char *file, const char *text, size_t n, bool run_main, tl_error *err) {
     job j = {file, text, n, run_main};
-    return guarded(ev, run_job, &j, err);
+    return ev_guarded(ev, run_job, &j, err);
 }
 
 static void enter_job(evaluator *ev, void *ctx) {
@@ -294,7 +294,7 @@ static void enter_job(evaluator *ev, void *ctx) {
 
 tl_status ev_enter(evaluator *ev, const char *text, size_t n, tl_error *err) {
     job j = {.file = "input", .text = text, .n = n};
-    return guarded(ev, enter_job, &j, err);
+    return ev_guarded(ev, enter_job, &j, err);
 }
 
 // ---- tracing -------------------------------------------------------------------------------------
@@ -337,5 +337,5 @@ static void trace(evaluator *ev, void *ctx) {
 
 tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err) {
     trace_job j = {o, g, states};
-    return guarded(ev, trace, &j, err);
+    return ev_guarded(ev, trace, &j, err);
 }

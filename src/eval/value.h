@@ -210,6 +210,9 @@ _Noreturn void ev_fail(evaluator *ev, span at, const char *fmt, ...) TL_PRINTF(3
 _Noreturn void ev_fail_fix(evaluator *ev, span at, const char *fix, const char *fmt, ...) TL_PRINTF(4, 5);
 _Noreturn void ev_fail_err(evaluator *ev, span at, const tl_error *err); // an error of another module, at this place
 
+// Runs fn(ev, ctx) with errors caught and rendered; the evaluator's position is restored after one. Warnings go to the host.
+tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, tl_error *err);
+
 // ---- heap ----------------------------------------------------------------------------------------
 void *heap_new(evaluator *ev, size_t size, int kind);
 void heap_collect(evaluator *ev);      // only between statements with ev->pending == 0
