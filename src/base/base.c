@@ -60,7 +60,10 @@ static bool alloc_allowed(void) {
 }
 
 void *mem_alloc(size_t size) { return alloc_allowed() ? malloc(size ? size : 1) : NULL; }
-void *mem_calloc(size_t count, size_t size) { return alloc_allowed() ? calloc(count ? count : 1, size ? size : 1) : NULL; }
+void *mem_calloc(size_t count, size_t size) {
+    size_t bytes; // checked here: a sanitizer's calloc would stop the program
+    return alloc_allowed() && size_mul(count, size, &bytes) ? calloc(count ? count : 1, size ? size : 1) : NULL;
+}
 void *mem_realloc(void *p, size_t size) { return alloc_allowed() ? realloc(p, size ? size : 1) : NULL; }
 void mem_free(void *p) { free(p); }
 char *mem_strdup(const char *s) {

@@ -70,8 +70,8 @@ static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *sc
     int group = a->heads / a->kv_heads, vectors = (int)it->rows * group;
     *t = (tile){.a = a, .it = it, .seq = &a->seqs[a->seq[it->row0]], .group = group, .vectors = vectors, .dk = padded(a->dk), .dv = padded(a->dv)};
     bool half = a->kv_type == DT_F16;
-    t->key_direct = half && vectors <= QK_ROWS && a->dk % V_N == 0;
-    t->value_direct = half && vectors <= PV_ROWS && a->dv % V_N == 0;
+    t->key_direct = half && vectors <= 3 * QK_ROWS && a->dk % V_N == 0;
+    t->value_direct = half && vectors <= 2 * PV_ROWS && a->dv % V_N == 0;
     t->k = (const char *)a->k + head_bytes(a->kv_type, (int64_t)a->dk * it->kv_head);
     t->v = (const char *)a->v + head_bytes(a->kv_type, (int64_t)a->dv * it->kv_head);
     t->row = scratch; // first: it wants the most alignment
@@ -139,13 +139,17 @@ V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, co
         V_UNROLL for (int j = 0; j < QK_KEYS; j++) s[r][j] = v_zero();
     for (int64_t d = 0; d < dk; d += V_N) {
         vf x[QK_ROWS];
-        V_UNROLL for (int r = 0; r < rows; r++) x[r] = v_load(q + r * stride + d);
+        V_UNROLL for (int r = 0; r < rows; r++) {
+            x[r] = v_load(q + r * stride + d);
+            v_keep(&x[r]);
+        }
         V_UNROLL for (int j = 0; j < QK_KEYS; j++) {
             vf y = load_some(half, key[j], d);
             V_UNROLL for (int r = 0; r < rows; r++) s[r][j] = v_fma(x[r], y, s[r][j]);
         }
     }
-    V_UNROLL for (int r = 0; r < rows; r++) v_hsum4(out + r * ATTN_CHUNK, s[r][0], s[r][1], s[r][2], s[r][3]);
+    V_UNROLL for (int r = 0; r + 1 < rows; r += 2) v_hsum4x2(out + r * ATTN_CHUNK, out + (r + 1) * ATTN_CHUNK, s[r], s[r + 1]);
+    if (rows % 2) v_hsum4(out + (rows - 1) * ATTN_CHUNK, s[rows - 1]);
 }
 
 V_INLINE void score_rows(const tile *t, bool half, int n, const float *q, const void *const key[QK_KEYS], float *out) {

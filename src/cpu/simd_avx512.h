@@ -24,6 +24,7 @@ typedef __m512i vi;
 typedef __mmask16 vm;
 
 V_INLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
+V_INLINE void v_keep(vf *a) { __asm__("" : "+v"(*a)); } // in a register: not loaded again at each use
 V_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 V_INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
@@ -95,11 +96,24 @@ V_INLINE float v_hmax(vf a) {
     t = _mm_max_ps(t, _mm_movehl_ps(t, t));
     return _mm_cvtss_f32(_mm_max_ss(t, _mm_movehdup_ps(t)));
 }
-V_INLINE void v_hsum4(float *p, vf a, vf b, vf c, vf d) {
-    __m128 ta = v_fold(a), tb = v_fold(b), tc = v_fold(c), td = v_fold(d);
-    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(ta, tb), _mm_unpackhi_ps(ta, tb));
-    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(tc, td), _mm_unpackhi_ps(tc, td));
-    _mm_storeu_ps(p, _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)));
+V_INLINE void v_hsum4(float *p, const vf a[4]) {
+    __m128 t0 = v_fold(a[0]), t1 = v_fold(a[1]), t2 = v_fold(a[2]), t3 = v_fold(a[3]);
+    __m128 lo = _mm_add_ps(_mm_unpacklo_ps(t0, t1), _mm_unpackhi_ps(t0, t1));
+    __m128 hi = _mm_add_ps(_mm_unpacklo_ps(t2, t3), _mm_unpackhi_ps(t2, t3));
+    _mm_storeu_ps(p, _mm_add_ps(_mm_movelh_ps(lo, hi), _mm_movehl_ps(hi, lo)));
+}
+V_INLINE __m256 v_fold2(vf a, vf b) { // v_fold of both
+    vf t = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); // a0+a2 a1+a3 b0+b2 b1+b3 by quarters
+    __m256 lo = _mm512_castps512_ps256(t), hi = _mm512_extractf32x8_ps(t, 1);
+    return _mm256_add_ps(_mm256_permute2f128_ps(lo, hi, 0x20), _mm256_permute2f128_ps(lo, hi, 0x31));
+}
+V_INLINE void v_hsum4x2(float *p, float *r, const vf a[4], const vf b[4]) {
+    __m256 t0 = v_fold2(a[0], b[0]), t1 = v_fold2(a[1], b[1]), t2 = v_fold2(a[2], b[2]), t3 = v_fold2(a[3], b[3]);
+    __m256 lo = _mm256_add_ps(_mm256_unpacklo_ps(t0, t1), _mm256_unpackhi_ps(t0, t1));
+    __m256 hi = _mm256_add_ps(_mm256_unpacklo_ps(t2, t3), _mm256_unpackhi_ps(t2, t3));
+    __m256 sum = _mm256_add_ps(_mm256_shuffle_ps(lo, hi, 0x44), _mm256_shuffle_ps(lo, hi, 0xee));
+    _mm_storeu_ps(p, _mm256_castps256_ps128(sum));
+    _mm_storeu_ps(r, _mm256_extractf128_ps(sum, 1));
 }
 
 V_INLINE __m256 v_reduce_half(__m256 x, __m256i *q) {

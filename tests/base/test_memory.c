@@ -133,7 +133,7 @@ static void maps(void **state) {
 static void map_survives_failed_growth(void **state) {
     (void)state;
     map m = {0};
-    static char keys[64][4];
+    static char keys[64][12];
     int put = 0;
     for (; put < 64; put++) {
         snprintf(keys[put], sizeof keys[put], "%d", put);
