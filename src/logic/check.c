@@ -274,14 +274,16 @@ static bool check_edge(logic_db *db, diag_list *dl, const lrule *u, const llit *
     if (h->stratum != b->stratum) return true;
     diag *d;
     if (strict && l->negated) {
-        d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by the absence of '%.*s', which is defined by '%.*s'", NAME(h->name), NAME(b->name), NAME(h->name));
+        if (h == b) d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by its own absence", NAME(h->name));
+        else d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by the absence of '%.*s', which is defined by '%.*s'", NAME(h->name), NAME(b->name), NAME(h->name));
         note_way(db, dl, d, b, h);
         diag_fix(dl, d, "'not' may only ask relations that are complete before '%.*s' begins", NAME(h->name));
         return false;
     }
     if (strict) {
         const char *what = u->fold > LF_OR ? fold_words[u->fold] : "a fold";
-        d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by %s over '%.*s', which is defined by '%.*s'", NAME(h->name), what, NAME(b->name), NAME(h->name));
+        if (h == b) d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by %s over itself", NAME(h->name), what);
+        else d = diag_add(dl, DG_ERROR, l->at, "'%.*s' is defined by %s over '%.*s', which is defined by '%.*s'", NAME(h->name), what, NAME(b->name), NAME(h->name));
         note_way(db, dl, d, b, h);
         diag_fix(dl, d, "max and min may be recursive; sum, avg and count need relations that are complete");
         return false;

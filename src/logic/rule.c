@@ -84,6 +84,14 @@ int compile_fresh(compile *c, span at) {
     return v;
 }
 
+// Alice without quotes is a variable unless declared: where a string of that text is around, it is likely a mistake.
+static void warn_capital(compile *c, const ast_expr *e) {
+    logic_word id;
+    if (e->name.p[0] < 'A' || e->name.p[0] > 'Z' || e->name.n < 2 || !interner_find(c->db->strings, e->name, &id)) return;
+    diag *d = diag_add(c->dl, DG_WARNING, e->at, "'%.*s' is a variable here, since no entity of that name is declared", (int)e->name.n, e->name.p);
+    diag_fix(c->dl, d, "write \"%.*s\" for the constant", (int)e->name.n, e->name.p);
+}
+
 static int find_var(const compile *c, str name) {
     for (int i = c->rule->n_vars - 1; i >= 0; i--)
         if (c->rule->vars[i].name.n && str_eq(c->rule->vars[i].name, name)) return i;
@@ -120,7 +128,10 @@ static void name_term(compile *c, const ast_expr *e, lterm *t) {
     } else {
         t->kind = TM_VAR;
         t->var = find_var(c, e->name);
-        if (t->var < 0) t->var = new_var(c, e->name, e->at);
+        if (t->var < 0) {
+            t->var = new_var(c, e->name, e->at);
+            warn_capital(c, e);
+        }
         if (c->depth == 0) c->rule->vars[t->var].outer = true;
     }
 }
@@ -476,6 +487,19 @@ static void compile_head(compile *c, const ast_stmt *s, bool valued) {
     }
 }
 
+// A head with a new name declares a relation; one letter from another name, it is likely a slip.
+static void warn_new(compile *c, str name, span at, int arity) {
+    char buf[100];
+    str *names = arena_array(&c->db->tmp, str, c->db->n_rels + 1);
+    size_t n = 0;
+    for (const logic_rel *r = c->db->rels; r; r = r->next)
+        if (r->arity == arity && r->name.n > 3) names[n++] = r->name;
+    const char *near = name.n > 3 ? diag_nearest(name, names, n, buf, sizeof buf) : NULL;
+    if (!near) return;
+    diag *d = diag_add(c->dl, DG_WARNING, at, "this rule makes a new relation '%.*s'", (int)name.n, name.p);
+    diag_fix(c->dl, d, "did you mean '%s'? A declaration (relation %.*s(...)) says that it is new", near, (int)name.n, name.p);
+}
+
 // The relation of a head, made by its first rule when it was not declared.
 static logic_rel *head_relation(compile *c, const ast_stmt *s, bool valued, bool *fresh) {
     logic_rel *r = logic_find(c->db, s->head.name);
@@ -495,6 +519,7 @@ static logic_rel *head_relation(compile *c, const ast_stmt *s, bool valued, bool
         compile_fail(c, s->head.at, "a relation has at most %d columns", LOGIC_MAX_COLS);
         return NULL;
     }
+    warn_new(c, s->head.name, s->head.at, n);
     r = rel_new(c->db, s->head.name, n, s->head.at);
     int i = 0;
     for (const ast_index *ix = s->head.index; ix; ix = ix->next, i++)
@@ -521,14 +546,15 @@ static void compile_body(compile *c, const ast_stmt *s, bool valued) {
 }
 
 static bool same_fold(compile *c, logic_rel *head) {
-    static const char *const names[] = {"set", "max", "min", "or", "sum", "avg", "count"};
+    static const char *const names[] = {"set of rows", "max", "min", "or", "sum", "avg", "count"};
     lrule *r = c->rule;
     if (!head->rules || head->fold == r->fold) return true;
     if (r->fold == LF_NONE && (head->fold == LF_MAX || head->fold == LF_MIN || head->fold == LF_OR)) { // one more value to fold
         r->fold = head->fold;
         return true;
     }
-    diag *d = compile_fail(c, r->at, "'%.*s' folds with %s here and with %s elsewhere", (int)head->name.n, head->name.p, names[r->fold], names[head->fold]);
+    const char *const here = names[r->fold], *const there = names[head->fold];
+    diag *d = compile_fail(c, r->at, "'%.*s' is a %s here and a %s elsewhere", (int)head->name.n, head->name.p, here, there);
     diag_note(c->dl, d, head->rules->at, "an earlier rule");
     return false;
 }
