@@ -117,10 +117,42 @@ static void budgets(void **state) {
     program_close(&p);
 }
 
+static const char *block(const char *from, const char *fence, sbuf *out) { // the text between ```kind and ```
+    const char *p = from ? strstr(from, fence) : NULL;
+    if (!p) return NULL;
+    p += strlen(fence);
+    const char *end = strstr(p, "```");
+    out->n = 0;
+    sbuf_put(out, p, (size_t)(end - p));
+    return end + 3;
+}
+
+// Every program of docs/logic.md gives the answers printed below it.
+static void documented(void **state) {
+    (void)state;
+    FILE *f = fopen(REPO_DIR "/docs/logic.md", "rb");
+    sbuf page = {0}, text = {0}, want = {0};
+    char part[4096];
+    int count = 0;
+    assert_non_null(f);
+    for (size_t n; (n = fread(part, 1, sizeof part, f)) > 0;) sbuf_put(&page, part, n);
+    fclose(f);
+    for (const char *at = page.p; (at = block(at, "```tl\n", &text)) != NULL; count++) {
+        at = block(at, "```text\n", &want);
+        assert_non_null(at);
+        program_expect(text.p, want.p);
+    }
+    assert_int_equal(count, 6);
+    sbuf_free(&page);
+    sbuf_free(&text);
+    sbuf_free(&want);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts),          cmocka_unit_test(rules),   cmocka_unit_test(arithmetic),         cmocka_unit_test(aggregates), cmocka_unit_test(body_folds),
         cmocka_unit_test(shortest_paths), cmocka_unit_test(changes), cmocka_unit_test(repeated_and_named), cmocka_unit_test(budgets),    cmocka_unit_test(tensor_style_sum),
+        cmocka_unit_test(documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
