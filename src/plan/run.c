@@ -6,8 +6,9 @@
 
 enum {
     SERIAL_NS = 4000,     // a stage cheaper than this is done by one thread while the others wait
-    UNIT_NS = 2000,       // no unit of shared work is meant to be shorter
-    UNITS_PER_THREAD = 6,
+    UNIT_NS = 1500,       // no unit of shared work is meant to be shorter
+    UNITS_PER_THREAD = 8,
+    GUIDE = 2,            // a thread takes half of its share of what is left
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit
 };
 
@@ -165,19 +166,22 @@ static double now_ns(void) {
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void run_tile(const plan *p, const item *it, int64_t u, int thread) {
+// Units [u0, u1) of a LINEAR: pieces of the matrix x blocks of rows, the rows innermost.
+static void run_tiles(const plan *p, const item *it, int64_t u0, int64_t u1, int thread) {
     const kernel *k = p->kernels[it->first];
     int64_t blocks = divide_up(it->rows, it->row_block), groups = linear_groups(k->args);
-    int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk < groups ? n0 + it->chunk : groups;
-    int64_t r0 = u % blocks * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
-    run_linear(p, k, n0, n1, r0, r1, thread);
+    for (int64_t u = u0; u < u1; u++) {
+        int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk, r0 = u % blocks * it->row_block, r1 = r0 + it->row_block;
+        if (blocks == 1) n1 = u1 * it->chunk, u = u1; // all in one call
+        run_linear(p, k, n0, n1 < groups ? n1 : groups, r0, r1 < it->rows ? r1 : it->rows, thread);
+    }
 }
 
 // Kernel i of the item, for unit u.
 static void run_kernel(const plan *p, const item *it, int i, int64_t u, int thread) {
     const kernel *k = p->kernels[it->first + i];
     switch (it->kind) {
-    case K_TILE: run_tile(p, it, u, thread); break;
+    case K_TILE: run_tiles(p, it, u, u + 1, thread); break;
     case K_ROW: case K_RANGE: {
         int64_t r0 = u * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
         k->run(p, k, r0, r1, thread);
@@ -197,12 +201,15 @@ static void run_profiled(const plan *p, const item *it, int i, int64_t u, int th
 }
 
 static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int thread, bool timed) {
+    if (u0 >= u1) return;
     double start = timed ? now_ns() : 0;
-    for (int64_t u = u0; u < u1; u++)
-        for (int i = 0; i < it->n; i++) {
-            if (p->profile) run_profiled(p, it, i, u, thread);
-            else run_kernel(p, it, i, u, thread);
-        }
+    if (it->kind == K_TILE && !p->profile) run_tiles(p, it, u0, u1, thread);
+    else
+        for (int64_t u = u0; u < u1; u++)
+            for (int i = 0; i < it->n; i++) {
+                if (p->profile) run_profiled(p, it, i, u, thread);
+                else run_kernel(p, it, i, u, thread);
+            }
     if (timed) p->kernel_ns += now_ns() - start;
 }
 
@@ -223,13 +230,24 @@ static void tail_work(void *ctx, int thread) {
     run_tail(j->p, j->ph, thread);
 }
 
+static void run_range(plan *p, const stage *s, int64_t u0, int64_t u1, int thread) {
+    for (const item *it = &p->items[s->first]; u0 < u1; u0 -= it->units, u1 -= it->units, it++) {
+        if (u0 >= it->units) continue;
+        int64_t end = u1 < it->units ? u1 : it->units;
+        run_units(p, it, u0, end, thread, p->measure && thread == 0);
+        u0 = end;
+    }
+}
+
+// A first piece for each thread by its number, without the cursor; then ever smaller ones, so that all end together.
 static void share_stage(plan *p, const phase *ph, int thread) {
     const stage *s = &p->stages[ph->stage];
-    int64_t u0, u1;
-    while (pool_take(p->threads, ph->total, 1, &u0, &u1)) {
-        const item *it = &p->items[s->first];
-        while (u0 >= it->units) u0 -= it->units, it++;
-        run_units(p, it, u0, u0 + 1, thread, p->measure && thread == 0);
+    int64_t share = ph->total / (GUIDE * p->n_threads), done = share * p->n_threads, rest = ph->total - done, u0, u1 = 0;
+    run_range(p, s, share * thread, share * (thread + 1), thread);
+    for (;;) {
+        int64_t piece = (rest - u1) / (GUIDE * p->n_threads);
+        if (!pool_take(p->threads, rest, piece > 0 ? piece : 1, &u0, &u1)) return;
+        run_range(p, s, done + u0, done + u1, thread);
     }
 }
 
