@@ -4,6 +4,7 @@
 enum { MAX_TOKEN = 60000 }; // bytes; longer ones are never allowed
 
 typedef struct entry {
+    uint64_t head; // the first eight bytes, the first one highest: decides nearly every comparison
     const char *p;
     size_t n;
     int32_t id;
@@ -11,10 +12,17 @@ typedef struct entry {
 
 static int by_bytes(const void *a, const void *b) {
     const entry *x = a, *y = b;
+    if (x->head != y->head) return x->head < y->head ? -1 : 1;
     int c = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
     if (c) return c;
     if (x->n != y->n) return x->n < y->n ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static uint64_t head_of(const char *p, size_t n) {
+    uint64_t h = 0;
+    for (size_t i = 0; i < 8; i++) h = h << 8 | (i < n ? (unsigned char)p[i] : 0);
+    return h;
 }
 
 static bool copy_bytes(grammar_vocab *v, grammar_token_fn *text, void *ctx) {
@@ -54,7 +62,8 @@ static bool build(grammar_vocab *v, entry *e) {
     for (int32_t i = 0; i < v->n; i++) {
         size_t len = v->start[i + 1] - v->start[i];
         if (len == 0 || len > MAX_TOKEN || v->is_end[i]) continue;
-        e[n++] = (entry){v->bytes + v->start[i], len, i};
+        const char *p = v->bytes + v->start[i];
+        e[n++] = (entry){head_of(p, len), p, len, i};
         if (len > v->max_len) v->max_len = len;
     }
     qsort(e, n, sizeof *e, by_bytes);

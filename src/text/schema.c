@@ -21,7 +21,7 @@ void schema_fail(schema *s, tl_status code, const char *fmt, ...) {
     write_place(&where, s->at);
     str_escape(esc, sizeof esc, (str){where.p ? where.p : "#", where.p ? where.n : 1});
     sbuf_free(&where);
-    s->code = err_set(s->err, code, "JSON schema at %s: %s", esc, what);
+    s->code = s->root ? err_set(s->err, code, "JSON schema at %s: %s", esc, what) : err_set(s->err, code, "%s", what);
     longjmp(s->jump, 1);
 }
 
@@ -100,7 +100,7 @@ const char *schema_shared(schema *s, shared_rule rule) {
 const char *schema_literal(schema *s, const char *text) {
     char *out = schema_text(s, "%s%s   ", text, text), *p = out; // room for an escape of every byte
     *p++ = '"';
-    for (; *text; text++) {
+    for (; *text; text++) { // a string of a grammar may hold line ends as they are
         if (*text == '"' || *text == '\\') *p++ = '\\';
         *p++ = *text;
     }
@@ -561,7 +561,27 @@ static const char *visit(schema *s, const json_t *j) {
     return e;
 }
 
-tl_status schema_to_gbnf(const json_t *root, char **gbnf, tl_error *err) {
+// ---- entry points --------------------------------------------------------------------------------
+typedef struct request {
+    const json_t *root;
+    str regex;
+    const char *const *choices;
+    size_t n;
+} request;
+
+static const char *choices(schema *s, const request *q) {
+    const char *e = q->n ? "" : NULL;
+    if (!e) schema_fail(s, TL_E_USAGE, "there are no choices");
+    for (size_t i = 0; i < q->n; i++) e = schema_text(s, "%s%s%s", e, i ? " | " : "", schema_literal(s, q->choices[i]));
+    return e;
+}
+
+static const char *body(schema *s, const request *q) {
+    if (q->root) return visit(s, q->root);
+    return q->choices ? choices(s, q) : schema_pattern(s, q->regex, true);
+}
+
+static tl_status produce(const request *q, char **gbnf, tl_error *err) {
     *gbnf = NULL;
     schema *s = mem_calloc(1, sizeof *s);
     json_t *made = json_array();
@@ -573,9 +593,9 @@ tl_status schema_to_gbnf(const json_t *root, char **gbnf, tl_error *err) {
     s->mem.on_fail = out_of_memory;
     s->mem.fail_ctx = s;
     s->err = err;
-    s->root = root;
+    s->root = q->root;
     s->made = made;
-    if (setjmp(s->jump) == 0) put_rule(s, "root", schema_text(s, "%s", visit(s, root)));
+    if (setjmp(s->jump) == 0) put_rule(s, "root", body(s, q));
     tl_status code = s->code;
     if (code == TL_OK) *gbnf = s->out.p;
     else sbuf_free(&s->out);
@@ -585,4 +605,16 @@ tl_status schema_to_gbnf(const json_t *root, char **gbnf, tl_error *err) {
     json_decref(made);
     mem_free(s);
     return code;
+}
+
+tl_status schema_to_gbnf(const json_t *root, char **gbnf, tl_error *err) {
+    return produce(&(request){.root = root}, gbnf, err);
+}
+
+tl_status schema_regex_to_gbnf(str regex, char **gbnf, tl_error *err) {
+    return produce(&(request){.regex = regex}, gbnf, err);
+}
+
+tl_status schema_choices_to_gbnf(const char *const *list, size_t n, char **gbnf, tl_error *err) {
+    return produce(&(request){.choices = list ? list : (const char *const[]){NULL}, .n = list ? n : 0}, gbnf, err);
 }

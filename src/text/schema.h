@@ -14,4 +14,8 @@
 // branches cannot overlap, allOf of objects, local $ref. TL_E_UNSUPPORTED, TL_E_FORMAT (not a schema, or one that allows
 // nothing), TL_E_LIMIT (depth, size), TL_E_MEMORY.
 tl_status schema_to_gbnf(const json_t *schema, char **gbnf, tl_error *err);
+// Plain text (no JSON) that matches the regular expression from end to end: the same dialect as `pattern`. UTF-8.
+tl_status schema_regex_to_gbnf(str regex, char **gbnf, tl_error *err);
+// Plain text that is one of the n choices. UTF-8.
+tl_status schema_choices_to_gbnf(const char *const *choices, size_t n, char **gbnf, tl_error *err);
 #endif

@@ -15,7 +15,7 @@ typedef struct schema {
     jmp_buf jump;
     tl_error *err;
     tl_status code;
-    const json_t *root;
+    const json_t *root; // NULL: no schema, but a regular expression or choices
     sbuf out;       // the rules
     sbuf values;    // the list of values being written
     map refs;       // pointer -> rule number
@@ -34,6 +34,7 @@ const char *schema_shared(schema *s, shared_rule rule);             // its name;
 const char *schema_literal(schema *s, const char *text);            // "text", escaped for GBNF
 const char *schema_string(schema *s, const json_t *j);              // schema_string.c: minLength, pattern, format
 const char *schema_number(schema *s, const json_t *j, bool whole);  // schema_number.c: minimum, maximum
-const char *schema_pattern(schema *s, str regex);                   // schema_regex.c: what may stand between the quotes
+// schema_regex.c. As JSON: what may stand between the quotes, unanchored ends open. Plain: the whole text.
+const char *schema_pattern(schema *s, str regex, bool plain);
 int64_t schema_count(schema *s, const json_t *j, const char *key, int64_t absent); // a non-negative whole number
 #endif

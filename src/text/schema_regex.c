@@ -15,13 +15,14 @@ typedef struct regex {
     str text;
     size_t pos;
     int depth;
+    bool plain; // the text itself rather than a JSON string of it
 } regex;
 
 _Noreturn static void unsupported(regex *x, const char *what) {
-    schema_fail(x->s, TL_E_UNSUPPORTED, "in 'pattern', at character %zu: %s", x->pos, what);
+    schema_fail(x->s, TL_E_UNSUPPORTED, "in the pattern, at character %zu: %s", x->pos, what);
 }
 _Noreturn static void wrong(regex *x, const char *what) {
-    schema_fail(x->s, TL_E_FORMAT, "in 'pattern', at character %zu: %s", x->pos, what);
+    schema_fail(x->s, TL_E_FORMAT, "in the pattern, at character %zu: %s", x->pos, what);
 }
 
 static int peek(const regex *x) { return x->pos < x->text.n ? (unsigned char)x->text.p[x->pos] : -1; }
@@ -92,18 +93,21 @@ static const char *class_char(regex *x, uint32_t c) {
 // The set as a JSON string writes it: characters as they are, and those that must be escaped by their short escapes.
 static const char *set_text(regex *x, set *t) {
     static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-    static const range plain[] = {{0x20, 0x21}, {0x23, 0x5b}, {0x5d, 0x7e}, {0x80, 0xd7ff}, {0xe000, 0x10ffff}};
+    static const range in_json[] = {{0x20, 0x21}, {0x23, 0x5b}, {0x5d, 0x7e}, {0x80, 0xd7ff}, {0xe000, 0x10ffff}},
+                       in_text[] = {{0, 0xd7ff}, {0xe000, 0x10ffff}};
+    const range *may = x->plain ? in_text : in_json;
+    size_t n_may = x->plain ? 2 : 5;
     set_sort(t);
     const char *cls = "", *e = "";
     for (int i = 0; i < t->n; i++)
-        for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) {
-            uint32_t lo = t->r[i].lo > plain[k].lo ? t->r[i].lo : plain[k].lo;
-            uint32_t hi = t->r[i].hi < plain[k].hi ? t->r[i].hi : plain[k].hi;
+        for (size_t k = 0; k < n_may; k++) {
+            uint32_t lo = t->r[i].lo > may[k].lo ? t->r[i].lo : may[k].lo;
+            uint32_t hi = t->r[i].hi < may[k].hi ? t->r[i].hi : may[k].hi;
             if (lo <= hi) cls = schema_text(x->s, "%s%s", cls, class_char(x, lo));
             if (lo < hi) cls = schema_text(x->s, "%s-%s", cls, class_char(x, hi));
         }
     if (*cls) e = schema_text(x->s, "[%s]", cls);
-    for (size_t i = 0; from[i]; i++) {
+    for (size_t i = 0; from[i] && !x->plain; i++) {
         if (!set_has(t, (unsigned char)from[i])) continue;
         const char *esc = to[i] == '"' ? "\"\\\\\\\"\"" : to[i] == '\\' ? "\"\\\\\\\\\"" : schema_text(x->s, "\"\\\\%c\"", to[i]);
         e = schema_text(x->s, "%s%s%s", e, *e ? " | " : "", esc);
@@ -223,12 +227,12 @@ static bool branch_ends(const regex *x) {
 
 static const char *branch(regex *x) { // at the top level, what is not anchored may stand anywhere in the string
     bool top = x->depth == 0, from_start = top && take(x, '^');
-    const char *e = top && !from_start ? schema_text(x->s, "%s*", schema_shared(x->s, SH_CHAR)) : "";
+    const char *e = top && !from_start && !x->plain ? schema_text(x->s, "%s*", schema_shared(x->s, SH_CHAR)) : "";
     while (!branch_ends(x)) {
         const char *one = atom(x);
         e = schema_text(x->s, "%s%s%s", e, *e ? " " : "", repeated(x, one));
     }
-    if (top && !take(x, '$')) e = schema_text(x->s, "%s%s%s*", e, *e ? " " : "", schema_shared(x->s, SH_CHAR));
+    if (top && !take(x, '$') && !x->plain) e = schema_text(x->s, "%s%s%s*", e, *e ? " " : "", schema_shared(x->s, SH_CHAR));
     return e;
 }
 
@@ -238,7 +242,7 @@ static const char *alternatives(regex *x) {
     return e;
 }
 
-const char *schema_pattern(schema *s, str text) {
-    regex x = {.s = s, .text = text};
+const char *schema_pattern(schema *s, str text, bool plain) {
+    regex x = {.s = s, .text = text, .plain = plain};
     return alternatives(&x);
 }

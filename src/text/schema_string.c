@@ -37,7 +37,7 @@ const char *schema_string(schema *s, const json_t *j) {
     if (pattern) {
         if (!json_is_string(pattern)) schema_fail(s, TL_E_FORMAT, "'pattern' must be a string");
         str regex = {json_string_value(pattern), json_string_length(pattern)};
-        return schema_rule(s, schema_text(s, "\"\\\"\" (%s) \"\\\"\"", schema_pattern(s, regex)));
+        return schema_rule(s, schema_text(s, "\"\\\"\" (%s) \"\\\"\"", schema_pattern(s, regex, false)));
     }
     if (format) {
         if (!json_is_string(format)) schema_fail(s, TL_E_FORMAT, "'format' must be a string");

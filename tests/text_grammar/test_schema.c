@@ -84,7 +84,7 @@ static void test_refused(void **state) {
         {"{\"type\":\"string\",\"maxLength\":100001}", TL_E_LIMIT, "larger than 100000"},
         {"{\"type\":\"string\",\"minLength\":-1}", TL_E_FORMAT, "whole number"},
         {"{\"type\":\"string\",\"format\":\"zap\"}", TL_E_UNSUPPORTED, "the format 'zap'"},
-        {"{\"type\":\"string\",\"pattern\":\"a(?=b)\"}", TL_E_UNSUPPORTED, "in 'pattern', at character 3"},
+        {"{\"type\":\"string\",\"pattern\":\"a(?=b)\"}", TL_E_UNSUPPORTED, "in the pattern, at character 3"},
         {"{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}", TL_E_UNSUPPORTED, "this escape"},
         {"{\"type\":\"string\",\"pattern\":\"a$b\"}", TL_E_UNSUPPORTED, "at the ends only"},
         {"{\"type\":\"string\",\"pattern\":\"[b-a]\"}", TL_E_FORMAT, "upside down"},
@@ -112,6 +112,45 @@ static void test_refused(void **state) {
         if (code != cases[i].code || !strstr(err.message, cases[i].message)) fail_msg("%s: %d %s", cases[i].schema, code, err.message);
         json_decref(j);
     }
+}
+
+// Whether a grammar text matches.
+static bool matches(const char *gbnf, const char *text) {
+    grammar *g;
+    grammar_vocab *v;
+    grammar_matcher *m;
+    uint32_t s;
+    int32_t end = 256;
+    assert_int_equal(grammar_parse(str_of(gbnf), "root", &g, &err), TL_OK);
+    assert_int_equal(grammar_vocab_new(257, byte_text, NULL, &end, 1, &v, &err), TL_OK);
+    assert_int_equal(grammar_matcher_new(g, v, &m, &err), TL_OK);
+    assert_int_equal(grammar_next_bytes(m, GRAMMAR_START, str_of(text), &s, &err), TL_OK);
+    bool whole = grammar_may_end(m, s);
+    grammar_matcher_free(m);
+    grammar_vocab_free(v);
+    grammar_free(g);
+    return whole;
+}
+
+static void test_plain(void **state) { // regular expressions and choices over plain text
+    (void)state;
+    static const char *const list[] = {"yes", "no \"\\", "l\n2"};
+    char *gbnf;
+    assert_int_equal(schema_regex_to_gbnf(STR("^(\\d{2}|\"\\n\\\\)[^a]?$"), &gbnf, &err), TL_OK);
+    assert_true(matches(gbnf, "12") && matches(gbnf, "\"\n\\") && matches(gbnf, "34\""));
+    assert_false(matches(gbnf, "1") || matches(gbnf, "12a") || matches(gbnf, "x12"));
+    mem_free(gbnf);
+    assert_int_equal(schema_regex_to_gbnf(STR("a|b."), &gbnf, &err), TL_OK);
+    assert_true(matches(gbnf, "a") && matches(gbnf, "b\xc3\xa9"));
+    assert_false(matches(gbnf, "xa") || matches(gbnf, "b\n"));
+    mem_free(gbnf);
+    assert_int_equal(schema_regex_to_gbnf(STR("a("), &gbnf, &err), TL_E_FORMAT);
+    assert_string_equal(err.message, "in the pattern, at character 2: expected ')'");
+    assert_int_equal(schema_choices_to_gbnf(list, 3, &gbnf, &err), TL_OK);
+    assert_true(matches(gbnf, "yes") && matches(gbnf, "no \"\\") && matches(gbnf, "l\n2"));
+    assert_false(matches(gbnf, "") || matches(gbnf, "ye"));
+    mem_free(gbnf);
+    assert_int_equal(schema_choices_to_gbnf(NULL, 0, &gbnf, &err), TL_E_USAGE);
 }
 
 static void test_endless(void **state) { // a schema that only refers to itself: an error of the matcher, not a loop
@@ -156,7 +195,7 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_instances), cmocka_unit_test(test_refused), cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_instances), cmocka_unit_test(test_refused), cmocka_unit_test(test_plain), cmocka_unit_test(test_endless),
         cmocka_unit_test(test_depth), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
