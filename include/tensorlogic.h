@@ -164,5 +164,59 @@ typedef struct tl_program_options {
 } tl_program_options;
 TL_API tl_status tl_program_run(const tl_program_options *options, tl_error *err);
 
+// ---- tools over programs (docs/tools.md) ---------------------------------------------------------------
+// The canonical text of a program; *out is malloc'ed and freed with tl_free. `text` NULL: `file` is read.
+// TL_E_PROGRAM when it does not parse (the messages are in *err); `file` is what they call it.
+TL_API tl_status tl_program_format(const char *file, const char *text, size_t n, char **out, size_t *out_n, tl_error *err);
+
+// What can be known about a program without running it: problems, and what its names mean.
+typedef struct tl_analysis tl_analysis;
+// Succeeds for wrong programs too: their problems are what it is for. Fails for files that cannot be read.
+TL_API tl_status tl_analysis_new(const char *file, const char *text, size_t n, bool color, tl_analysis **out, tl_error *err);
+TL_API void tl_analysis_free(tl_analysis *a);
+typedef struct tl_problem {
+    bool warning;
+    const char *file;                 // "" when there is no place
+    int line, col, end_line, end_col; // from 1, columns in characters, the end is behind the last one; 0: no place
+    const char *message, *help;       // help may be NULL
+    const char *text, *json;          // as `tl check` shows it: several lines; one line of JSON
+} tl_problem;
+TL_API int tl_analysis_errors(const tl_analysis *a);   // all, also those beyond the list's limit
+TL_API int tl_analysis_warnings(const tl_analysis *a);
+TL_API bool tl_analysis_problem(const tl_analysis *a, size_t i, tl_problem *out); // false: there are not so many
+typedef struct tl_name {
+    const char *name, *kind;          // "function", "tensor", "dim", "index", "relation", "parameter", "builtin", ...
+    const char *detail, *doc;         // its declaration in one line, with axes and sizes where known; the comment above it, or ""
+    const char *file;                 // "" for builtins
+    int line, col, end_line, end_col; // of the name where it is declared; 0 for builtins
+} tl_name;
+TL_API bool tl_analysis_at(const tl_analysis *a, int line, int col, tl_name *out);  // the name at a place of `file`
+// Names that can be used at a place and begin with `prefix`, with each(ctx, name) for each.
+TL_API void tl_analysis_complete(const tl_analysis *a, int line, int col, const char *prefix, void (*each)(void *ctx, const tl_name *name), void *ctx);
+TL_API bool tl_analysis_symbol(const tl_analysis *a, size_t i, tl_name *out); // the file's own top-level names, in order
+
+// Runs `test NAME { }` blocks, each in a scope of its own after the file's top level. `each` (may be NULL) hears of every
+// test: message is NULL when it passed. *passed and *failed are counted. Fails if the top level does.
+typedef struct tl_test_result { const char *name, *message; double seconds; int line; } tl_test_result;
+TL_API tl_status tl_program_test(const tl_program_options *options, void (*each)(void *ctx, const tl_test_result *result), void *ctx,
+                                 int *passed, int *failed, tl_error *err);
+
+// How equations are computed, as text through options->print: indices and sizes, folds, contraction order and cost,
+// kernels, bytes. `line` 0: all equations. The program runs (with a model: its step function is traced).
+typedef enum { TL_EXPLAIN_TEXT, TL_EXPLAIN_PLAN, TL_EXPLAIN_DOT } tl_explain_form;
+TL_API tl_status tl_program_explain(const tl_program_options *options, int line, tl_explain_form form, tl_error *err);
+
+// A program that grows entry by entry. `options->file` and `text` are not used.
+typedef struct tl_repl tl_repl;
+TL_API tl_status tl_repl_new(const tl_program_options *options, tl_repl **out, tl_error *err); // options are copied, not what they point to
+TL_API void tl_repl_free(tl_repl *r);
+// Runs one entry; the value of a last expression is printed. After an error names have the values they had before.
+TL_API tl_status tl_repl_enter(tl_repl *r, const char *text, size_t n, tl_error *err);
+TL_API bool tl_repl_complete_entry(const char *text, size_t n); // false: a bracket is still open or the line wants to go on
+TL_API tl_status tl_repl_load(tl_repl *r, const char *file, tl_error *err);                    // runs a file in the same scope
+TL_API tl_status tl_repl_type(tl_repl *r, const char *text, size_t n, tl_error *err);          // prints kind and shape of an expression
+TL_API tl_status tl_repl_explain(tl_repl *r, const char *text, size_t n, tl_error *err);       // runs an entry, tells how, takes it back
+TL_API void tl_repl_names(tl_repl *r, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx);
+
 TL_API const char *tl_version(void);
 #endif
