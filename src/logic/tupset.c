@@ -284,6 +284,7 @@ static size_t find_wide(const tupset *s, const logic_word *key, uint64_t hash) {
 
 static bool grow_wide(tupset *s) {
     size_t want = s->slot_n ? s->slot_n * 2 : 16;
+    while (want <= s->n * 2) want *= 2;
     uint64_t *fresh = logic_realloc(s->mem, NULL, 0, want * 8);
     if (!fresh) return false;
     memset(fresh, 0, want * 8);
@@ -317,9 +318,7 @@ bool tupset_widen(tupset *s) {
     s->rows = rows;
     s->cap = cap;
     s->packed = false;
-    while (s->n * 2 >= s->slot_n)
-        if (!grow_wide(s)) return false;
-    return true;
+    return grow_wide(s);
 }
 
 // ---- folds ---------------------------------------------------------------------------------------
