@@ -97,15 +97,33 @@ static void put_block(const linear_format *f, const uint8_t *src, uint8_t *dst, 
     }
 }
 
-// The last pair of an odd k of BF16 keeps its upper half zero, as memset left it.
-static void put_plain(tl_dtype type, const uint8_t *src, uint8_t *dst, int lane, int64_t k) {
+// Units [u0, u1) of a row. The last pair of an odd k of BF16 keeps its upper half zero, as memset left it.
+static void put_plain(tl_dtype type, const uint8_t *src, uint8_t *dst, int lane, int64_t k, int64_t u0, int64_t u1) {
     size_t unit = plain_unit_bytes(type), row = (size_t)k * dtype_table[type].block_bytes;
-    for (size_t at = 0; at < row; at += unit)
-        memcpy(dst + at * LINEAR_ROWS + unit * (size_t)lane, src + at, row - at < unit ? row - at : unit);
+    src += (size_t)u0 * unit, dst += (size_t)u0 * unit * LINEAR_ROWS + unit * (size_t)lane;
+    if (unit == 2)
+        for (int64_t u = u0; u < u1; u++, src += 2, dst += 2 * LINEAR_ROWS) memcpy(dst, src, 2);
+    else
+        for (int64_t u = u0; u < u1; u++, src += 4, dst += 4 * LINEAR_ROWS) memcpy(dst, src, row - (size_t)u * 4 < 4 ? 2 : 4);
+}
+
+// Rows [n, n + count) of the file, count <= 16, to the group at `to`; a stretch of k at a time, so that it stays in cache.
+static void prepare_group(const cpu_matrix *src, uint8_t *to, int64_t n, int count) {
+    enum { STRETCH = 64 };
+    const linear_format *f = linear_format_of(src->type);
+    const uint8_t *row = (const uint8_t *)src->data + (size_t)n * src->row_bytes;
+    if (f) {
+        for (int64_t b = 0; b < src->k / f->values; b++, row += f->bytes, to += (size_t)f->bytes * LINEAR_ROWS)
+            for (int lane = 0; lane < count; lane++) put_block(f, row + (size_t)lane * src->row_bytes, to, lane);
+        return;
+    }
+    int64_t units = plain_units(src->type, src->k);
+    for (int64_t u = 0; u < units; u += STRETCH)
+        for (int lane = 0; lane < count; lane++)
+            put_plain(src->type, row + (size_t)lane * src->row_bytes, to, lane, src->k, u, u + STRETCH < units ? u + STRETCH : units);
 }
 
 void linear_prepare(const cpu_matrix *src, int layout, void *dst, int64_t n0, int64_t n1) {
-    const linear_format *f = linear_format_of(src->type);
     TL_CHECK(src->layout == LINEAR_FILE && n0 % LINEAR_ROWS == 0);
     if (layout == LINEAR_FILE) {
         size_t from = (size_t)n0 * src->row_bytes, bytes = n1 > n0 ? (size_t)(n1 - n0) * src->row_bytes : 0;
@@ -113,15 +131,11 @@ void linear_prepare(const cpu_matrix *src, int layout, void *dst, int64_t n0, in
         return;
     }
     size_t group = linear_group_bytes(src->type, src->k);
-    for (int64_t n = n0; n < n1; n++) {
-        const uint8_t *row = (const uint8_t *)src->data + (size_t)n * src->row_bytes;
+    for (int64_t n = n0; n < n1; n += LINEAR_ROWS) {
         uint8_t *to = (uint8_t *)dst + (size_t)(n / LINEAR_ROWS) * group;
-        int lane = (int)(n % LINEAR_ROWS);
-        if (lane == 0 && (n1 - n < LINEAR_ROWS || src->k % 2)) memset(to, 0, group); // lanes or a pair stay unwritten
-        if (!f) put_plain(src->type, row, to, lane, src->k);
-        else
-            for (int64_t b = 0; b < src->k / f->values; b++)
-                put_block(f, row + b * f->bytes, to + (size_t)b * (size_t)f->bytes * LINEAR_ROWS, lane);
+        int count = n1 - n < LINEAR_ROWS ? (int)(n1 - n) : LINEAR_ROWS;
+        if (count < LINEAR_ROWS || src->k % 2) memset(to, 0, group); // lanes or half a pair stay unwritten
+        prepare_group(src, to, n, count);
     }
 }
 
