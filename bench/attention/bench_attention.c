@@ -1,6 +1,6 @@
-// kernels.c - speed of attention, the float32 product and the elementwise operations, beside what the machine can do.
+// bench_attention.c - speed of attention, the float32 product and the elementwise operations, beside what the machine can do.
 //
-//   bench_kernels [ISA] [THREADS]
+//   bench_attention [ISA] [THREADS]
 // Attention is given as GB/s of keys and values read (decode) and as GFLOP/s (prefill), next to the read bandwidth and the
 // multiply-add peak measured in the same run, turn by turn; each figure is the best of several.
 #include <math.h>
@@ -19,7 +19,7 @@ static double now(void) {
 static void *need(size_t n) {
     char *p = mem_alloc_aligned(n, 64);
     TL_CHECK(p);
-    for (size_t i = 0; i < n; i++) p[i] = (char)(i * 2654435761u >> 27 & 63); // small positive float16 and int8 values
+    for (size_t i = 0; i < n; i++) p[i] = (char)(0x38 + (i * 2654435761u >> 27 & 7)); // ordinary positive numbers in every type
     return p;
 }
 
@@ -71,7 +71,7 @@ static void attend(void *ctx, int thread, int threads) {
 static void bench_attention(pool *p, const cpu_kernels *k, double bandwidth, tl_dtype type, int rows, int heads, int kv_heads, int width, int slots) {
     size_t head;
     TL_CHECK(dtype_bytes(type, width, &head));
-    int layers = getenv("LAYERS") ? atoi(getenv("LAYERS")) : rows > 8 ? 1 : (int)(256e6 / (2.0 * (double)head * kv_heads * slots)) + 1; // decode finds its cache in memory
+    int layers = rows > 8 ? 1 : (int)(256e6 / (2.0 * (double)head * kv_heads * slots)) + 1; // decode finds its cache in memory
     size_t slot = head * (size_t)kv_heads, bytes = slot * (size_t)slots;
     char *keys = need(bytes * (size_t)layers), *values = need(bytes * (size_t)layers);
     int32_t *order = need((size_t)slots * 4), *at = need((size_t)slots * 4), *seq = need((size_t)rows * 4), *pos = need((size_t)rows * 4);
@@ -147,7 +147,7 @@ int main(int argc, char **argv) {
     pool *p;
     tl_error err;
     if (cpu_select(argc > 1 ? argv[1] : NULL, &k, &err) != TL_OK || pool_new(argc > 2 ? atoi(argv[2]) : 1, &p, &err) != TL_OK) {
-        fprintf(stderr, "bench_kernels: %s\n", err.message);
+        fprintf(stderr, "bench_attention: %s\n", err.message);
         return 1;
     }
     int64_t n = 64 << 20;
