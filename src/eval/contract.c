@@ -76,8 +76,6 @@ static const operand *leader(const equation *q, const operand *in, int n) {
 }
 
 static int union_order(equation *q, const operand *lead, const operand *in, int n, int *out) {
-    eq_set all = 0;
-    for (int i = 0; i < n; i++) all |= in[i].is_const ? 0 : in[i].labels;
     if (!lead) return 0;
     int m = eq_order(q, lead, lead->labels, out);
     eq_set seen = lead->labels;
