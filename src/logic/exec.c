@@ -334,10 +334,19 @@ static bool emit_block(exec *x, const pstep *s, const uint64_t *rows, size_t at,
     return true;
 }
 
+static bool run_atom(exec *x, const pstep *s);
+
 // A row matched: of a positive atom, what follows runs.
 static inline bool on_match(exec *x, const pstep *s, bool *found) {
     *found = true;
-    return s->lit->negated || run(x, s + 1);
+    if (s->lit->negated) return true;
+    return s[1].kind == SP_ATOM ? run_atom(x, s + 1) : run(x, s + 1);
+}
+
+static inline bool leads_nowhere(const pstep *s, uint64_t row, uint64_t mask) {
+    if (!s->peek) return false;
+    uint64_t i = ((row >> s->peek_shift) & mask) - s->peek->lo;
+    return i >= s->peek->dir_n || s->peek->dir[i].len == 0;
 }
 
 static bool visit_block(exec *x, const pstep *s, ixblock b) {
@@ -350,7 +359,7 @@ static bool visit_block(exec *x, const pstep *s, ixblock b) {
         if (done) return true;
         uint64_t mask = s->set->mask;
         for (size_t i = 0; i < n && ok && !(found && stop); i++)
-            if (match_packed(x, s, b.rows[i], mask)) ok = on_match(x, s, &found);
+            if (!leads_nowhere(s, b.rows[i], mask) && match_packed(x, s, b.rows[i], mask)) ok = on_match(x, s, &found);
     } else {
         size_t a = (size_t)s->set->arity;
         for (size_t i = 0; i < n && ok && !(found && stop); i++)
@@ -367,7 +376,7 @@ static bool visit_rows(exec *x, const pstep *s, size_t from, size_t to) {
         if (to > from && s->last && x->plan->move.ok && !emit_block(x, s, NULL, from, to, &done)) return false;
         if (done) return true;
         for (size_t r = from; r < to && ok && !(found && stop); r++)
-            if (match_packed(x, s, set->rows[r], set->mask)) ok = on_match(x, s, &found);
+            if (!leads_nowhere(s, set->rows[r], set->mask) && match_packed(x, s, set->rows[r], set->mask)) ok = on_match(x, s, &found);
     } else {
         for (size_t r = from; r < to && ok && !(found && stop); r++)
             if (match_wide(x, s, set->rows + r * (size_t)set->arity)) ok = on_match(x, s, &found);
@@ -505,17 +514,29 @@ static bool run(exec *x, const pstep *s) {
 }
 
 // ---- one plan --------------------------------------------------------------------------------------------
+static void prepare_peek(pstep *before, const pstep *s) {
+    if (before->kind != SP_ATOM || before->lit->negated || !before->set->packed || s->lit->negated || !s->ix->direct) return;
+    for (int i = 0; i < before->n_bind; i++) {
+        if (s->key->term.kind != TM_VAR || s->key->term.var != before->bind[i].term.var) continue;
+        before->peek = s->ix;
+        before->peek_shift = before->bind[i].shift;
+    }
+}
+
 static bool prepare(exec *x, pstep *s) {
+    const pstep *first = s;
     for (; s->kind != SP_EMIT && s->kind != SP_COLLECT; s++) {
         if (s->kind == SP_FOLD && !prepare(x, s->inner)) return false;
         if (s->kind != SP_ATOM) continue;
         s->set = rel_rows(s->rel);
+        s->peek = NULL;
         for (int i = 0; s->set->packed && i < s->n_bind; i++) s->bind[i].shift = tupset_shift(s->set, s->bind[i].col);
         for (int i = 0; s->set->packed && i < s->n_check; i++) s->check[i].shift = tupset_shift(s->set, s->check[i].col);
         if (s->last) prepare_move(x, s);
         if (s->path != PATH_INDEX) continue;
         s->ix = tupset_index(s->set, s->key_cols);
         if (!s->ix || !tupset_index_update(s->set, s->ix, s->rel->lo, s->rel->hi)) return exec_memory(x);
+        if (s > first) prepare_peek(s - 1, s);
     }
     return true;
 }

@@ -142,6 +142,8 @@ struct pstep {
     // for the time of one execution:
     tupset *set;
     relindex *ix;
+    const relindex *peek; // the next atom's, when a column of this one is its key: rows that lead nowhere are skipped
+    unsigned peek_shift;
 };
 // How packed rows of a last atom become packed rows of the head: fields moved from each row, others the same for all.
 typedef struct mover {

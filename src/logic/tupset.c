@@ -247,7 +247,7 @@ bool tupset_insert_packed(tupset *s, const uint64_t *rows, size_t n) {
 bool tupset_insert_run(tupset *s, uint64_t base, const uint64_t *rows, size_t n, unsigned from, uint64_t mask, size_t *done) {
     uint64_t a = (base >> 32) - s->lo0;
     *done = 0;
-    if (!s->map || a >= s->span0) return true;
+    if (!s->map || a >= s->span0 || base >> 32 == TUPSET_EMPTY >> 32) return true;
     if (s->n + n > s->cap && !reserve(s, s->n + n)) return false;
     uint64_t *out = s->rows + s->n, *const bits = s->map, *const end = out;
     const uint64_t line = a * s->span1, lo1 = s->lo1, span1 = s->span1;
