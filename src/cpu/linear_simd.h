@@ -2,21 +2,23 @@
 // vector primitives (linear_256.h lists them). The operations per output and their order are those of linear_ref.c, in
 // every path below, so that bits depend neither on the ISA nor on which path computed a row.
 //
-// A matrix product walks groups of 16 weight rows (lanes). Up to FEW rows of x: codes are unpacked in registers and meet
+// A matrix product walks groups of 16 weight rows (lanes). Up to FEW_MOST rows of x: codes are unpacked in registers and meet
 // up to 4 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear.h"
 
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+#endif
 
 enum {
     HALVES = LINEAR_ROWS / LANES, // vectors for the 16 lanes
-    FEW = 8,                      // rows up to which codes are unpacked directly, 4 rows at a time
+    FEW_MOST = 8,                 // rows up to which codes are unpacked directly, 4 rows at a time
     PANEL = 8,                    // blocks of 32 k expanded at a time
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
@@ -312,21 +314,26 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
         tile(DT_##T, R, WIDE, e, n, x, stride, sum);                                                                   \
     }
 #define FORMAT(T)                                                                                                      \
-    DIRECT(T, 1, 0) DIRECT(T, 2, 0) DIRECT(T, 4, 0) DIRECT(T, 1, 1) DIRECT(T, 2, 1)                                    \
+    DIRECT(T, 1, 0) DIRECT(T, 1, 1)                                                                                    \
     static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
 #define TILES(T) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
+#define FEW_ROWS(T) DIRECT(T, 2, 0) DIRECT(T, 4, 0)
 FORMAT(Q4_0) FORMAT(Q4_1) FORMAT(Q5_0) FORMAT(Q5_1) FORMAT(Q8_0)
 FORMAT(Q2_K) FORMAT(Q3_K) FORMAT(Q4_K) FORMAT(Q5_K) FORMAT(Q6_K)
+FEW_ROWS(Q4_0) FEW_ROWS(Q4_1) FEW_ROWS(Q5_0) FEW_ROWS(Q5_1) FEW_ROWS(Q8_0) FEW_ROWS(Q4_K) FEW_ROWS(Q5_K) FEW_ROWS(Q6_K)
 TILES(Q4_0) TILES(Q4_1) TILES(Q5_0) TILES(Q5_1) TILES(Q8_0) TILES(Q2_K) TILES(Q3_K) TILES(Q6_K)
 
-// E: the format whose expanded blocks are the same.
-#define ENTRY(T, E)                                                                                                    \
-    [DT_##T] = {{{direct_##T##_1_0, direct_##T##_2_0, direct_##T##_4_0}, {direct_##T##_1_1, direct_##T##_2_1}},        \
+// E: the format whose expanded blocks are the same. FEW: two and four rows have kernels that unpack directly; without
+// them, and for wide activations, everything but one row is expanded.
+#define ONE(T) direct_##T##_1_0
+#define FEW(T) direct_##T##_1_0, direct_##T##_2_0, direct_##T##_4_0
+#define ENTRY(T, E, DIRECTS)                                                                                           \
+    [DT_##T] = {{{DIRECTS(T)}, {direct_##T##_1_1}},                                                                    \
                 {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}},                  \
                 expand_##T}
 static const kernels table[DT_COUNT] = {
-    ENTRY(Q4_0, Q4_0), ENTRY(Q4_1, Q4_1), ENTRY(Q5_0, Q5_0), ENTRY(Q5_1, Q5_1), ENTRY(Q8_0, Q8_0),
-    ENTRY(Q2_K, Q2_K), ENTRY(Q3_K, Q3_K), ENTRY(Q4_K, Q4_1), ENTRY(Q5_K, Q5_1), ENTRY(Q6_K, Q6_K),
+    ENTRY(Q4_0, Q4_0, FEW), ENTRY(Q4_1, Q4_1, FEW), ENTRY(Q5_0, Q5_0, FEW), ENTRY(Q5_1, Q5_1, FEW), ENTRY(Q8_0, Q8_0, FEW),
+    ENTRY(Q2_K, Q2_K, ONE), ENTRY(Q3_K, Q3_K, ONE), ENTRY(Q4_K, Q4_1, FEW), ENTRY(Q5_K, Q5_1, FEW), ENTRY(Q6_K, Q6_K, FEW),
 };
 
 // ---- the whole product -------------------------------------------------------------------------------
@@ -369,7 +376,7 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
 
 static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     size_t stride = act_bytes(w->wide ? ACT_Q16 : ACT_Q8, w->k);
-    if (rows <= (w->wide ? FEW / 2 : FEW)) {
+    if (rows <= (table[w->type].direct[w->wide][1] ? FEW_MOST : 1)) {
         few_rows(w, x, stride, rows, y, ldy, n0, n1);
         return;
     }

@@ -11,7 +11,9 @@
 #include "cases.h"
 #include "gguf/quant.h"
 
-static const cpu_kernels *isas[4];
+void cpu_linear_emulated(cpu_kernels *k); // emulated.c
+static cpu_kernels emulated;
+static const cpu_kernels *isas[5]; // the first is ref
 static int isa_count;
 
 static int find_isas(void **state) {
@@ -20,7 +22,9 @@ static int find_isas(void **state) {
     tl_error err;
     for (int i = 0; i < 4; i++)
         if (cpu_select(names[i], &isas[isa_count], &err) == TL_OK) isa_count++;
-    return isa_count ? 0 : -1;
+    cpu_linear_emulated(&emulated);
+    isas[isa_count++] = &emulated;
+    return isa_count > 1 ? 0 : -1;
 }
 
 // Activations for `rows` rows in the kind the matrix reads, ending at a guard page.

@@ -1,0 +1,92 @@
+// emulated.c - linear_simd.h with plain C in place of vector instructions: 16 lanes and sums in int32, as AVX-512 VNNI
+// has them, so that every machine tests what only some can run.
+#include <math.h>
+
+#include "cpu/linear.h"
+
+#define INLINE static
+#define UNROLL
+
+enum { LANES = 16, AHEAD = 2048 };
+typedef struct VI {
+    int32_t v[LANES];
+} VI;
+typedef struct VF {
+    float v[LANES];
+} VF;
+
+#define LANEWISE(T, head, expr)                                                                                        \
+    static T head {                                                                                                    \
+        T out;                                                                                                         \
+        for (int i = 0; i < LANES; i++) out.v[i] = (expr);                                                             \
+        return out;                                                                                                    \
+    }
+static uint32_t word(const void *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+static float half(const void *p, int i) {
+    uint16_t h;
+    memcpy(&h, (const uint8_t *)p + 2 * i, 2);
+    return f16_to_f32(h);
+}
+static VI vi_load(const void *p) {
+    VI v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static void vi_store(void *p, VI v) { memcpy(p, &v, sizeof v); }
+LANEWISE(VI, vi_splat(uint32_t x), (int32_t)x)
+static VI vi_bcast(const void *p) { return vi_splat(word(p)); }
+LANEWISE(VI, vi_and(VI a, VI b), a.v[i] & b.v[i])
+LANEWISE(VI, vi_or(VI a, VI b), a.v[i] | b.v[i])
+LANEWISE(VI, vi_add(VI a, VI b), a.v[i] + b.v[i])
+LANEWISE(VI, vi_sub(VI a, VI b), a.v[i] - b.v[i])
+LANEWISE(VI, vi_srl(VI a, int n), (int32_t)((uint32_t)a.v[i] >> n))
+LANEWISE(VI, vi_sll(VI a, int n), (int32_t)((uint32_t)a.v[i] << n))
+LANEWISE(VI, vi_sra(VI a, int n), a.v[i] >> n)
+static VF vf_load(const void *p) {
+    VF v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static void vf_store(void *p, VF v) { memcpy(p, &v, sizeof v); }
+LANEWISE(VF, vf_splat(float x), x)
+static VF vf_bcast(const float *p) { return vf_splat(*p); }
+LANEWISE(VF, vf_half(const void *p), half(p, i))
+static VF vf_bits(VI v) { return vf_load(&v); }
+LANEWISE(VF, vf_int(VI a), (float)a.v[i])
+LANEWISE(VF, vf_mul(VF a, VF b), a.v[i] * b.v[i])
+LANEWISE(VF, vf_sub(VF a, VF b), a.v[i] - b.v[i])
+LANEWISE(VF, vf_fma(VF a, VF b, VF c), fmaf(a.v[i], b.v[i], c.v[i]))
+LANEWISE(VF, vf_neg(VF a), -a.v[i])
+
+static int vi_step(int bits) {
+    (void)bits;
+    return 8;
+}
+static int32_t dot4(int32_t w, int32_t a) { // unsigned bytes times signed bytes
+    int32_t s = 0;
+    for (int b = 0; b < 32; b += 8) s += (int32_t)((uint32_t)w >> b & 255) * (int8_t)((uint32_t)a >> b);
+    return s;
+}
+LANEWISE(VI, vi_mac(VI s, VI w, VI a), s.v[i] + dot4(w.v[i], a.v[i]))
+static VI vi_first(VI w, VI a) { return vi_mac(vi_splat(0), w, a); }
+static VI vi_total(VI s) { return s; }
+LANEWISE(VI, vi_s8(VI w), (int32_t)((uint32_t)w.v[i] ^ 0x80808080))
+static VI vi_first_s8(const void *sum, VI w, VI a) {
+    uint32_t s = word(sum);
+    return vi_mac(vi_splat((uint32_t)(-128 * ((int16_t)s + (int16_t)(s >> 16)))), w, a);
+}
+static VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
+
+#include "cpu/linear_simd.h"
+
+void cpu_linear_emulated(cpu_kernels *k);
+void cpu_linear_emulated(cpu_kernels *k) {
+    cpu_linear_ref(k);
+    k->isa = "emulated";
+    k->matrix_layout = linear_layout_i16;
+    k->linear = linear_simd;
+}
