@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     grammar_vocab *v = NULL;
     grammar_matcher *m = NULL;
     int32_t end = 256;
-    if (grammar_parse((str){p, n}, "root", &g, NULL) == TL_OK && grammar_vocab_new(258, token_text, NULL, &end, 1, &v, NULL) == TL_OK &&
+    if (grammar_parse((str){p, n}, "root", &g, NULL) == TL_OK &&
+        grammar_vocab_new(258, token_text, NULL, &end, 1, &v, NULL) == TL_OK &&
         grammar_matcher_new(g, v, &m, NULL) == TL_OK) {
         uint32_t s = GRAMMAR_START;
         for (size_t i = n; i + 1 < size && s != GRAMMAR_DEAD; i++) {

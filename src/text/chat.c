@@ -144,20 +144,26 @@ tl_status chat_messages(const tl_message *messages, size_t n, json_t **out, tl_e
 static const struct builtin {
     const char *name, *tokens[3], *source;
 } builtins[] = {
-    {"chatml", {"<|im_start|>", "<|im_end|>"},
+    {"chatml",
+     {"<|im_start|>", "<|im_end|>"},
      LOOP "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
-    {"header", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
-     "{{ bos_token }}" LOOP "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content|trim + '<|eot_id|>' }}"
-     "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"},
-    {"turn", {"<start_of_turn>", "<end_of_turn>"}, // has no system role: its text opens the first user turn
+    {"header",
+     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+     "{{ bos_token }}" LOOP
+     "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content|trim + '<|eot_id|>' }}"
+     "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif "
+     "%}"},
+    {"turn",
+     {"<start_of_turn>", "<end_of_turn>"}, // has no system role: its text opens the first user turn
      "{{ bos_token }}{% set ns = namespace(system='') %}" LOOP
      "{% if m.role == 'system' %}{% set ns.system = m.content|trim + '\\n\\n' %}{% else %}"
      "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' }}"
      "{% if m.role == 'user' %}{{ ns.system }}{% set ns.system = '' %}{% endif %}"
      "{{ m.content|trim + '<end_of_turn>\\n' }}{% endif %}{% endfor %}"
      "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"},
-    {"role tags", {"<|user|>", "<|assistant|>", "<|end|>"},
+    {"role tags",
+     {"<|user|>", "<|assistant|>", "<|end|>"},
      LOOP "{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}{% endfor %}"
           "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"},
 };

@@ -1,4 +1,4 @@
-// grammar.h - constraints on generated text: GBNF grammars (llama.cpp's syntax) as masks over a vocabulary.
+// grammar.h - constraints on generated text: GBNF grammars as masks over a vocabulary.
 //
 // A grammar is compiled to a pushdown automaton over bytes, so that tokens may end inside a UTF-8 character. A matcher joins
 // it with a vocabulary; its states are plain numbers (a fork of a sequence copies one), made as they are reached and kept,

@@ -108,7 +108,8 @@ static bool find_parts(check *c, uint32_t from) {
             }
             continue;
         }
-        if (--depth > 0 && c->low[rule] < c->low[c->frames[depth - 1].rule]) c->low[c->frames[depth - 1].rule] = c->low[rule];
+        if (--depth > 0 && c->low[rule] < c->low[c->frames[depth - 1].rule])
+            c->low[c->frames[depth - 1].rule] = c->low[rule];
         if (c->low[rule] != c->order[rule]) continue;
         uint32_t member;
         do {

@@ -252,7 +252,8 @@ static tl_status walk_trie(grammar_matcher *m, uint32_t from, uint64_t *mask) {
             i = t->next;
             continue;
         }
-        for (uint32_t k = t->first; k < t->first + t->n; k++) mask[v->by_text[k] >> 6] |= (uint64_t)1 << (v->by_text[k] & 63);
+        for (uint32_t k = t->first; k < t->first + t->n; k++)
+            mask[v->by_text[k] >> 6] |= (uint64_t)1 << (v->by_text[k] & 63);
         i++;
     }
     return TL_OK;

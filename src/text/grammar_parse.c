@@ -60,7 +60,8 @@ static str take_word(parser *p) {
 
 // ---- building ------------------------------------------------------------------------------------
 static tl_status push(parser *p, elems *seq, g_elem e) {
-    if (seq->n + p->g->elems.n > MAX_ELEMS) return fail_at(p, p->pos, TL_E_LIMIT, "the grammar is too large once its repetitions are written out");
+    if (seq->n + p->g->elems.n > MAX_ELEMS)
+        return fail_at(p, p->pos, TL_E_LIMIT, "the grammar is too large once its repetitions are written out");
     return vec_push(seq, e) ? TL_OK : no_memory(p);
 }
 
@@ -74,7 +75,8 @@ static tl_status new_rule(parser *p, str name, uint32_t *id) {
 // Ends one alternative: seq's elements, then G_END.
 static tl_status add_alt(parser *p, alts *a, const g_elem *e, size_t n) {
     grammar *g = p->g;
-    if (g->elems.n + n > MAX_ELEMS) return fail_at(p, p->pos, TL_E_LIMIT, "the grammar is too large once its repetitions are written out");
+    if (g->elems.n + n > MAX_ELEMS)
+        return fail_at(p, p->pos, TL_E_LIMIT, "the grammar is too large once its repetitions are written out");
     if (!vec_push(a, (uint32_t)g->elems.n)) return no_memory(p);
     for (size_t i = 0; i < n; i++)
         if (!vec_push(&g->elems, e[i])) return no_memory(p);
@@ -442,7 +444,9 @@ static tl_status finish(parser *p, const char *root) {
         return fail_at(p, p->uses.p[i], TL_E_FORMAT, what);
     }
     int64_t *id = map_get(&p->ids, str_of(root));
-    if (!id) return err_set(p->err, TL_E_FORMAT, "the grammar has no rule '%s' to start with", str_escape(esc, sizeof esc, str_of(root)));
+    if (!id)
+        return err_set(p->err, TL_E_FORMAT, "the grammar has no rule '%s' to start with",
+                       str_escape(esc, sizeof esc, str_of(root)));
     p->g->root = (uint32_t)*id;
     return grammar_check(p->g, p->names.p, p->err);
 }

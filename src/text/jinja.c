@@ -43,7 +43,8 @@ static void start(jrt *r, const jinja_limits *limits) {
 // ---- compiling -----------------------------------------------------------------------------------
 tl_status jinja_compile(str source, jinja **out, tl_error *err) {
     *out = NULL;
-    if (source.n > MAX_SOURCE) return err_set(err, TL_E_LIMIT, "the chat template is too long (limit %d bytes)", MAX_SOURCE);
+    if (source.n > MAX_SOURCE)
+        return err_set(err, TL_E_LIMIT, "the chat template is too long (limit %d bytes)", MAX_SOURCE);
     if (!utf8_valid(source.p, source.n)) return err_set(err, TL_E_FORMAT, "the chat template is not valid UTF-8");
     jinja *t = mem_calloc(1, sizeof *t);
     jrt *r = mem_alloc(sizeof *r);

@@ -1,9 +1,10 @@
 // jinja.h - a sandboxed interpreter of the Jinja2 subset that published chat templates use.
 //
-// A template is untrusted input that arrives with a model. It can compute strings and nothing else: no files, no
-// clock but strftime_now (whose time the caller gives), no attribute that is not data. Rendering stops with TL_E_LIMIT when its
-// steps, depth, memory or output run out. Semantics are those of jinja2 3.1 with trim_blocks, lstrip_blocks,
-// loopcontrols, a `generation` tag and an immutable sandbox, which is what model publishers test with.
+// A template is untrusted input that arrives with a model. It can compute strings and nothing else: no files, no clock but
+// strftime_now (whose time the caller may give), no attribute that is not data. Rendering stops with TL_E_LIMIT when its
+// steps, depth, memory or output run out. Semantics are those of jinja2 3.1 with trim_blocks, lstrip_blocks, loopcontrols,
+// a `generation` tag and an immutable sandbox, which is what model publishers test with. Known differences: `safe` gives a
+// plain string (no HTML escaping when it meets another one), filters are never lazy, integers have 64 bits.
 //
 // Taint. Every string remembers which of its bytes came from tainted input values (messages, tools, keyword arguments)
 // through concatenation, slicing, stripping, splitting, replacing, formatting and JSON output. The rendered text carries

@@ -257,7 +257,8 @@ static jv eval_chain(jrt *r, const jnode *n) { // a < b < c
 static jv eval_sign(jrt *r, const jnode *n) {
     jv v = jinja_eval(r, n->a);
     if (v.kind == JV_UNDEF) eval_undefined(r, v);
-    if (!jv_is_num(v)) jinja_fail(r, TL_E_FORMAT, "bad operand type for unary %c: '%s'", n->kind == E_NEG ? '-' : '+', jv_type(v));
+    if (!jv_is_num(v))
+        jinja_fail(r, TL_E_FORMAT, "bad operand type for unary %c: '%s'", n->kind == E_NEG ? '-' : '+', jv_type(v));
     if (v.kind == JV_FLOAT) return jv_float(n->kind == E_NEG ? -v.u.f : v.u.f);
     return int_op(r, n->kind == E_NEG ? '-' : '+', 0, v.u.i);
 }

@@ -152,7 +152,9 @@ static void bind_rest(jrt *r, const jnode *n, const jcall *c) {
         if (is_param(n, kw)) continue;
         if (str_is(kw, "caller")) caller = c->kw[i].v;
         else if (n->op & MACRO_USES_KWARGS) jdict_put(r, rest, jv_of_str(c->kw[i].name), c->kw[i].v);
-        else jinja_fail(r, TL_E_FORMAT, "macro '%.*s' takes no keyword argument '%.*s'", (int)name->n, name->p, (int)kw.n, kw.p);
+        else
+            jinja_fail(r, TL_E_FORMAT, "macro '%.*s' takes no keyword argument '%.*s'", (int)name->n, name->p,
+                       (int)kw.n, kw.p);
     }
     if (c->n > n->n_args && !(n->op & MACRO_USES_VARARGS))
         jinja_fail(r, TL_E_FORMAT, "macro '%.*s' takes not more than %u argument(s)", (int)name->n, name->p, n->n_args);

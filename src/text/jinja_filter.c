@@ -192,7 +192,8 @@ static jv f_default(jrt *r, jv in, const jv *a, const jcall *c) {
 
 static jv f_attr(jrt *r, jv in, const jv *a, const jcall *c) {
     (void)c;
-    if (in.kind == JV_DICT) return (jv){JV_UNDEF, 1 + JV_DICT, {.s = call_str(r, "attr", a[0])}}; // items are not attributes
+    if (in.kind == JV_DICT)
+        return (jv){JV_UNDEF, 1 + JV_DICT, {.s = call_str(r, "attr", a[0])}}; // items are not attributes
     return eval_attr(r, in, call_str(r, "attr", a[0]));
 }
 

@@ -172,7 +172,8 @@ jv seq_sort(jrt *r, jv in, const jv *a, const jcall *c) {
 jv seq_dictsort(jrt *r, jv in, const jv *a, const jcall *c) {
     (void)c;
     str by = a[1].kind == JV_MISSING ? STR("key") : jstr_slice(call_str(r, "dictsort", a[1]));
-    if (!str_is(by, "key") && !str_is(by, "value")) jinja_fail(r, TL_E_FORMAT, "You can only sort by either \"key\" or \"value\"");
+    if (!str_is(by, "key") && !str_is(by, "value"))
+        jinja_fail(r, TL_E_FORMAT, "You can only sort by either \"key\" or \"value\"");
     jv items = in.kind == JV_DICT ? seq_items(r, in, NULL, NULL) : in;
     if (items.kind == JV_UNDEF) eval_undefined(r, items);
     return jv_of_list(sort_by(r, jv_iter(r, items), jv_int(str_is(by, "value")), a[0], jv_true(a[2])));

@@ -119,7 +119,8 @@ jv loop_attr(jrt *r, jv loop, str name) {
 
 jv loop_call(jrt *r, jv method, const jcall *c) {
     jloop *l = method.u.self->u.loop;
-    if (c->n_kw || c->n == 0) jinja_fail(r, TL_E_FORMAT, "loop.%s() takes values", method.id == L_CYCLE ? "cycle" : "changed");
+    if (c->n_kw || c->n == 0)
+        jinja_fail(r, TL_E_FORMAT, "loop.%s() takes values", method.id == L_CYCLE ? "cycle" : "changed");
     if (method.id == L_CYCLE) return c->pos[l->index % c->n];
     jlist *now = jlist_new(r, c->n);
     for (uint32_t i = 0; i < c->n; i++) jlist_push(r, now, c->pos[i]);

@@ -44,7 +44,8 @@ typedef struct jloop jloop;
 
 typedef struct jv {
     jv_kind kind;
-    uint32_t id; // JV_FUNC: which; JV_METHOD: which; JV_UNDEF: 0 a variable, else 1 + kind of the object it was looked up in
+    uint32_t
+        id; // JV_FUNC: which; JV_METHOD: which; JV_UNDEF: 0 a variable, else 1 + kind of the object it was looked up in
     union {
         bool b;
         int64_t i;

@@ -243,7 +243,9 @@ static jtok lex_number(jrt *r, jlex *lx) {
     if (!real && i == from + 1 && lx->p[from] == '0' && i < lx->n && strchr("xXoObB", lx->p[i])) {
         base = (lx->p[i] | 32) == 'x' ? 16 : (lx->p[i] | 32) == 'o' ? 8 : 2;
         from = ++i;
-        while (i < lx->n && ((lx->p[i] >= '0' && lx->p[i] <= '9') || ((lx->p[i] | 32) >= 'a' && (lx->p[i] | 32) <= 'f'))) i++;
+        while (i < lx->n &&
+               ((lx->p[i] >= '0' && lx->p[i] <= '9') || ((lx->p[i] | 32) >= 'a' && (lx->p[i] | 32) <= 'f')))
+            i++;
     }
     for (size_t k = from; k < i; k++) {
         if (lx->p[k] == '_') continue;

@@ -684,7 +684,8 @@ static jnode *statement(parser *p) {
         if (is_name(p, tags[i].name)) return tags[i].parse(p);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (is_name(p, files[i]))
-            jinja_fail(p->r, TL_E_UNSUPPORTED, "the tag '%s' needs other templates, which a chat template has not", files[i]);
+            jinja_fail(p->r, TL_E_UNSUPPORTED, "the tag '%s' needs other templates, which a chat template has not",
+                       files[i]);
     char buf[64];
     jinja_fail(p->r, TL_E_FORMAT, "encountered unknown tag '%s'", token_text(p, buf));
 }

@@ -24,7 +24,8 @@ size_t float_repr(char buf[40], double f) {
 static void repr_char(jrt *r, jbuf *b, int32_t cp, const char *p, size_t n, char quote, bool tainted) {
     char esc[16];
     if (cp == quote || cp == '\\') snprintf(esc, sizeof esc, "\\%c", (int)cp);
-    else if (cp == '\n' || cp == '\r' || cp == '\t') snprintf(esc, sizeof esc, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't');
+    else if (cp == '\n' || cp == '\r' || cp == '\t')
+        snprintf(esc, sizeof esc, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't');
     else if (cp_printable(cp)) return jb_put(r, b, p, n, tainted);
     else snprintf(esc, sizeof esc, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
     jb_put(r, b, esc, strlen(esc), tainted);

@@ -38,7 +38,9 @@ static bool same(jv a, jv b) { // Python's `is`, as far as values tell
     return a.u.l == b.u.l;
 }
 
-static bool sequence(jv v) { return v.kind == JV_STR || v.kind == JV_LIST || v.kind == JV_TUPLE || v.kind == JV_DICT || v.kind == JV_UNDEF; }
+static bool sequence(jv v) {
+    return v.kind == JV_STR || v.kind == JV_LIST || v.kind == JV_TUPLE || v.kind == JV_DICT || v.kind == JV_UNDEF;
+}
 
 bool test_call(jrt *r, int id, jv v, const jcall *c) {
     const struct test *t = &tests[id];

@@ -70,22 +70,29 @@ const char *schema_shared(schema *s, shared_rule rule) {
     } table[] = {
         [SH_SPACE] = {"space", "| \" \" | \"\\n\"{1,2} [ \\t]{0,20}", 0},
         [SH_CHAR] = {"char",
-                     "[^\"\\\\\\x7F\\x00-\\x1F] | \"\\\\\" ([\"\\\\bfnrt] | \"u\" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))",
+                     "[^\"\\\\\\x7F\\x00-\\x1F] | \"\\\\\" ([\"\\\\bfnrt] | \"u\" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | "
+                     "[dD] [0-7] [0-9a-fA-F]{2}))",
                      0},
         [SH_STRING] = {"string", "\"\\\"\" char* \"\\\"\"", 1 << SH_CHAR},
         [SH_NUMBER] = {"number", "integer (\".\" [0-9]{1,16})? ([eE] [-+]? [0-9] [0-9]?)?", 1 << SH_INTEGER},
         [SH_INTEGER] = {"integer", "\"-\"? (\"0\" | [1-9] [0-9]{0,15})", 0},
         [SH_VALUE] = {"value", "object | array | string | number | \"true\" | \"false\" | \"null\"",
                       1 << SH_OBJECT | 1 << SH_ARRAY | 1 << SH_STRING | 1 << SH_NUMBER},
-        [SH_OBJECT] = {"object", "\"{\" space (string \":\" space value space (\",\" space string \":\" space value space)*)? \"}\"",
-                       1 << SH_SPACE | 1 << SH_STRING | 1 << SH_VALUE},
-        [SH_ARRAY] = {"array", "\"[\" space (value space (\",\" space value space)*)? \"]\"", 1 << SH_SPACE | 1 << SH_VALUE},
-        [SH_DATE] = {"date",
-                     "[0-9]{3} [1-9] \"-\" ((\"0\" [13578] | \"1\" [02]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01]) | "
-                     "(\"0\" [469] | \"11\") \"-\" (\"0\" [1-9] | [12] [0-9] | \"30\") | \"02-\" (\"0\" [1-9] | \"1\" [0-9] | \"2\" [0-8]))",
-                     0},
+        [SH_OBJECT] =
+            {"object",
+             "\"{\" space (string \":\" space value space (\",\" space string \":\" space value space)*)? \"}\"",
+             1 << SH_SPACE | 1 << SH_STRING | 1 << SH_VALUE},
+        [SH_ARRAY] = {"array", "\"[\" space (value space (\",\" space value space)*)? \"]\"",
+                      1 << SH_SPACE | 1 << SH_VALUE},
+        [SH_DATE] =
+            {"date",
+             "[0-9]{3} [1-9] \"-\" ((\"0\" [13578] | \"1\" [02]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01]) | "
+             "(\"0\" [469] | \"11\") \"-\" (\"0\" [1-9] | [12] [0-9] | \"30\") | \"02-\" (\"0\" [1-9] | \"1\" [0-9] | "
+             "\"2\" [0-8]))",
+             0},
         [SH_TIME] = {"time",
-                     "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9] \":\" [0-5] [0-9] (\".\" [0-9]{1,6})? (\"Z\" | [+-] ([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9])",
+                     "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9] \":\" [0-5] [0-9] (\".\" [0-9]{1,6})? (\"Z\" | [+-] "
+                     "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9])",
                      0},
     };
     if (!(s->shared >> rule & 1)) {
@@ -123,7 +130,8 @@ int64_t schema_count(schema *s, const json_t *j, const char *key, int64_t absent
     const json_t *v = json_object_get(j, key);
     if (!v) return absent;
     double d = json_number_value(v);
-    if (!json_is_number(v) || d < 0 || d != (double)(int64_t)d) schema_fail(s, TL_E_FORMAT, "'%s' must be a whole number from 0 on", key);
+    if (!json_is_number(v) || d < 0 || d != (double)(int64_t)d)
+        schema_fail(s, TL_E_FORMAT, "'%s' must be a whole number from 0 on", key);
     if (d > 100000) schema_fail(s, TL_E_LIMIT, "'%s' is larger than 100000", key);
     return (int64_t)d;
 }
@@ -136,12 +144,35 @@ static const struct keyword {
     const char *name;
     int types; // it says something about; 0: nothing at all
 } keywords[] = {
-    {"title", 0}, {"description", 0}, {"default", 0}, {"examples", 0}, {"example", 0}, {"$schema", 0}, {"$id", 0}, {"id", 0},
-    {"$comment", 0}, {"$defs", 0}, {"definitions", 0}, {"deprecated", 0}, {"readOnly", 0}, {"writeOnly", 0},
-    {"properties", T_OBJECT}, {"required", T_OBJECT}, {"additionalProperties", T_OBJECT},
-    {"items", T_ARRAY}, {"prefixItems", T_ARRAY}, {"minItems", T_ARRAY}, {"maxItems", T_ARRAY},
-    {"minLength", T_STRING}, {"maxLength", T_STRING}, {"pattern", T_STRING}, {"format", T_STRING},
-    {"minimum", T_NUMBER}, {"maximum", T_NUMBER}, {"exclusiveMinimum", T_NUMBER}, {"exclusiveMaximum", T_NUMBER},
+    {"title", 0},
+    {"description", 0},
+    {"default", 0},
+    {"examples", 0},
+    {"example", 0},
+    {"$schema", 0},
+    {"$id", 0},
+    {"id", 0},
+    {"$comment", 0},
+    {"$defs", 0},
+    {"definitions", 0},
+    {"deprecated", 0},
+    {"readOnly", 0},
+    {"writeOnly", 0},
+    {"properties", T_OBJECT},
+    {"required", T_OBJECT},
+    {"additionalProperties", T_OBJECT},
+    {"items", T_ARRAY},
+    {"prefixItems", T_ARRAY},
+    {"minItems", T_ARRAY},
+    {"maxItems", T_ARRAY},
+    {"minLength", T_STRING},
+    {"maxLength", T_STRING},
+    {"pattern", T_STRING},
+    {"format", T_STRING},
+    {"minimum", T_NUMBER},
+    {"maximum", T_NUMBER},
+    {"exclusiveMinimum", T_NUMBER},
+    {"exclusiveMaximum", T_NUMBER},
     {"type", T_ANY},
 };
 
@@ -255,7 +286,8 @@ static const char *visit_ref(schema *s, const json_t *j) {
 
 // ---- combinations --------------------------------------------------------------------------------
 static const char *either(schema *s, const json_t *list, const char *keyword) {
-    if (!json_is_array(list) || json_array_size(list) == 0) schema_fail(s, TL_E_FORMAT, "'%s' must be a list of schemas", keyword);
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        schema_fail(s, TL_E_FORMAT, "'%s' must be a list of schemas", keyword);
     place here = {s->at, keyword};
     s->at = &here;
     const char *e = "";
@@ -313,7 +345,9 @@ static bool fixed_apart(const json_t *a, const json_t *b) { // both list their v
 static bool requires(const json_t *j, const char *name) {
     const json_t *list = json_object_get(j, "required");
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (strcmp(json_string_value(json_array_get(list, i)) ? json_string_value(json_array_get(list, i)) : "", name) == 0) return true;
+        if (strcmp(json_string_value(json_array_get(list, i)) ? json_string_value(json_array_get(list, i)) : "",
+                   name) == 0)
+            return true;
     return false;
 }
 
@@ -347,7 +381,8 @@ static void merge_into(schema *s, json_t *to, const json_t *from) {
         if (old && strcmp(name, "properties") == 0 && json_is_object(value)) {
             json_object_foreach(value, property, p) {
                 json_t *same = json_object_get(old, property);
-                if (same && !json_equal(same, p)) schema_fail(s, TL_E_UNSUPPORTED, "'allOf' gives '%s' two meanings", property);
+                if (same && !json_equal(same, p))
+                    schema_fail(s, TL_E_UNSUPPORTED, "'allOf' gives '%s' two meanings", property);
                 json_object_set(old, property, p);
             }
         } else if (old && strcmp(name, "required") == 0 && json_is_array(value)) {
@@ -362,17 +397,20 @@ static void merge_into(schema *s, json_t *to, const json_t *from) {
 
 static const char *visit_all(schema *s, const json_t *j) {
     const json_t *list = json_object_get(j, "allOf");
-    if (!json_is_array(list) || json_array_size(list) == 0) schema_fail(s, TL_E_FORMAT, "'allOf' must be a list of schemas");
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        schema_fail(s, TL_E_FORMAT, "'allOf' must be a list of schemas");
     json_t *merged = json_object();
     if (!merged || json_array_append_new(s->made, merged) != 0) out_of_memory(s, 0);
     merge_into(s, merged, j);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *branch = resolved(s, json_array_get(list, i));
         if (!json_is_object(branch)) schema_fail(s, TL_E_UNSUPPORTED, "'allOf' of anything but objects is not supported");
-        if (json_object_get(branch, "allOf")) schema_fail(s, TL_E_UNSUPPORTED, "'allOf' inside of 'allOf' is not supported");
+        if (json_object_get(branch, "allOf"))
+            schema_fail(s, TL_E_UNSUPPORTED, "'allOf' inside of 'allOf' is not supported");
         merge_into(s, merged, branch);
     }
-    const json_t *more = json_object_get(merged, "additionalProperties"); // these speak of what their own schema leaves open
+    const json_t *more =
+        json_object_get(merged, "additionalProperties"); // these speak of what their own schema leaves open
     if ((more && !json_is_true(more)) || json_object_get(merged, "prefixItems"))
         schema_fail(s, TL_E_UNSUPPORTED, "'allOf' with 'additionalProperties' or 'prefixItems' is not supported");
     return visit_at(s, merged, "allOf");
@@ -458,7 +496,8 @@ static const char *visit_array(schema *s, const json_t *j) {
     const char *most = max == INT32_MAX ? "" : schema_text(s, "%d", (int)max - 1);
     const char *least = schema_text(s, "%d", min > 1 ? (int)min - 1 : 0), *optional = min == 0 ? ")?" : ")";
     item = schema_rule(s, schema_text(s, "%s space", item));
-    return schema_rule(s, schema_text(s, "\"[\" space (%s (\",\" space %s){%s,%s}%s \"]\"", item, item, least, most, optional));
+    return schema_rule(
+        s, schema_text(s, "\"[\" space (%s (\",\" space %s){%s,%s}%s \"]\"", item, item, least, most, optional));
 }
 
 // ---- one schema ----------------------------------------------------------------------------------
@@ -521,9 +560,11 @@ static const char *visit_values(schema *s, const json_t *j, const json_t *list, 
     json_object_foreach((json_t *)j, name, value) {
         const struct keyword *k = keyword_of(name);
         bool ours = strcmp(name, "type") == 0 || strcmp(name, "enum") == 0 || strcmp(name, "const") == 0;
-        if (!ours && !(k && k->types == 0)) schema_fail(s, TL_E_UNSUPPORTED, "the keyword '%s' beside a list of values is not supported", name);
+        if (!ours && !(k && k->types == 0))
+            schema_fail(s, TL_E_UNSUPPORTED, "the keyword '%s' beside a list of values is not supported", name);
     }
-    if (list && (!json_is_array(list) || one)) schema_fail(s, TL_E_FORMAT, one ? "both 'enum' and 'const'" : "'enum' must be a list of values");
+    if (list && (!json_is_array(list) || one))
+        schema_fail(s, TL_E_FORMAT, one ? "both 'enum' and 'const'" : "'enum' must be a list of values");
     sbuf b = {0};
     for (size_t i = 0; i < (one ? 1 : json_array_size(list)); i++) {
         const json_t *v = one ? one : json_array_get(list, i);

@@ -25,7 +25,18 @@ typedef struct schema {
     uint32_t shared; // bits of the rules of schema_string.c's table that are used
 } schema;
 
-typedef enum { SH_SPACE, SH_CHAR, SH_STRING, SH_NUMBER, SH_INTEGER, SH_VALUE, SH_OBJECT, SH_ARRAY, SH_DATE, SH_TIME } shared_rule;
+typedef enum {
+    SH_SPACE,
+    SH_CHAR,
+    SH_STRING,
+    SH_NUMBER,
+    SH_INTEGER,
+    SH_VALUE,
+    SH_OBJECT,
+    SH_ARRAY,
+    SH_DATE,
+    SH_TIME
+} shared_rule;
 
 _Noreturn void schema_fail(schema *s, tl_status code, const char *fmt, ...) TL_PRINTF(3, 4);
 char *schema_text(schema *s, const char *fmt, ...) TL_PRINTF(2, 3); // in the arena; limited in size

@@ -32,7 +32,8 @@ static const char *same_length(schema *s, int64_t lo, int64_t hi) {
     const char *e = "";
     for (int i = n - 1; i >= 0; i--) {
         int a = (int)(lo / power10(i) % 10), b = (int)(hi / power10(i) % 10);
-        e = a == b ? schema_text(s, "%s%s\"%d\"", e, *e ? " " : "", a) : schema_text(s, "%s%s[%d-%d]", e, *e ? " " : "", a, b);
+        e = a == b ? schema_text(s, "%s%s\"%d\"", e, *e ? " " : "", a)
+                   : schema_text(s, "%s%s[%d-%d]", e, *e ? " " : "", a, b);
     }
     return e;
 }
@@ -54,7 +55,8 @@ static const char *span(schema *s, int64_t lo, int64_t hi) {
 
 // Whole numbers lo..hi; either side may be without a bound (-unlimited, unlimited).
 static const char *whole_span(schema *s, int64_t lo, int64_t hi) {
-    const char *minus = lo < 0 ? schema_text(s, "\"-\" %s", span(s, hi < 0 ? -hi : 1, lo == -unlimited ? unlimited : -lo)) : NULL;
+    const char *minus =
+        lo < 0 ? schema_text(s, "\"-\" %s", span(s, hi < 0 ? -hi : 1, lo == -unlimited ? unlimited : -lo)) : NULL;
     const char *plus = hi >= 0 ? span(s, lo > 0 ? lo : 0, hi) : NULL;
     return minus && plus ? schema_text(s, "(%s | %s)", minus, plus) : minus ? minus : plus;
 }

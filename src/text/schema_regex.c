@@ -51,7 +51,8 @@ static void set_sort(set *t) {
     int m = 0;
     qsort(t->r, (size_t)t->n, sizeof *t->r, by_lo);
     for (int i = 0; i < t->n; i++) {
-        if (m > 0 && t->r[i].lo <= t->r[m - 1].hi + 1) t->r[m - 1].hi = t->r[i].hi > t->r[m - 1].hi ? t->r[i].hi : t->r[m - 1].hi;
+        if (m > 0 && t->r[i].lo <= t->r[m - 1].hi + 1)
+            t->r[m - 1].hi = t->r[i].hi > t->r[m - 1].hi ? t->r[i].hi : t->r[m - 1].hi;
         else t->r[m++] = t->r[i];
     }
     t->n = m;
@@ -109,7 +110,9 @@ static const char *set_text(regex *x, set *t) {
     if (*cls) e = schema_text(x->s, "[%s]", cls);
     for (size_t i = 0; from[i] && !x->plain; i++) {
         if (!set_has(t, (unsigned char)from[i])) continue;
-        const char *esc = to[i] == '"' ? "\"\\\\\\\"\"" : to[i] == '\\' ? "\"\\\\\\\\\"" : schema_text(x->s, "\"\\\\%c\"", to[i]);
+        const char *esc = to[i] == '"'    ? "\"\\\\\\\"\""
+                          : to[i] == '\\' ? "\"\\\\\\\\\""
+                                          : schema_text(x->s, "\"\\\\%c\"", to[i]);
         e = schema_text(x->s, "%s%s%s", e, *e ? " | " : "", esc);
     }
     if (!*e) unsupported(x, "the character cannot be written in a string");
@@ -136,7 +139,8 @@ static bool escape(regex *x, set *t, uint32_t *c) {
     const char *simple = strchr(from, e);
     if (simple) return x->pos++, *c = (unsigned char)to[simple - from], true;
     if (e == 'x' || e == 'u') return x->pos++, *c = take_hex(x, e == 'x' ? 2 : 4), true;
-    if ((e >= '1' && e <= '9') || (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z')) unsupported(x, "this escape is not supported");
+    if ((e >= '1' && e <= '9') || (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z'))
+        unsupported(x, "this escape is not supported");
     *c = take_utf8(x);
     return true;
 }

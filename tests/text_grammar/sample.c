@@ -1,5 +1,5 @@
-// sample.c - the C side of check_schema.py. In, one JSON a line: {"schema", "texts", "samples", "seed"}. Out: {"error", "code"} or
-// {"match": [whether each text fits the schema's grammar], "samples": [random texts of the grammar], "gbnf"}.
+// sample.c - the C side of check_schema.py. In, one JSON a line: {"schema", "texts", "samples", "seed"}. Out: {"error",
+// "code"} or {"match": [whether each text fits the schema's grammar], "samples": [random texts of the grammar], "gbnf"}.
 #include "text/grammar.h"
 #include "text/schema.h"
 
@@ -60,7 +60,8 @@ static json_t *answer(const json_t *in, const grammar *g, const char *gbnf, tl_e
     json_array_foreach(json_object_get(in, "texts"), i, text) {
         uint32_t s;
         str t = {json_string_value(text), json_string_length(text)};
-        json_array_append_new(match, json_boolean(grammar_next_bytes(m, GRAMMAR_START, t, &s, err) == TL_OK && grammar_may_end(m, s)));
+        json_array_append_new(
+            match, json_boolean(grammar_next_bytes(m, GRAMMAR_START, t, &s, err) == TL_OK && grammar_may_end(m, s)));
     }
     for (json_int_t n = json_integer_value(json_object_get(in, "samples")); n > 0; n--) {
         json_t *one = sample(m, &seed);
@@ -89,7 +90,8 @@ int main(void) {
     size_t cap = 0;
     int32_t end = 256;
     tl_error err;
-    if (grammar_vocab_new(257, byte_text, NULL, &end, 1, &bytes, &err) != TL_OK) return fprintf(stderr, "%s\n", err.message), 1;
+    if (grammar_vocab_new(257, byte_text, NULL, &end, 1, &bytes, &err) != TL_OK)
+        return fprintf(stderr, "%s\n", err.message), 1;
     for (ssize_t n; (n = getline(&line, &cap, stdin)) > 0;) {
         json_t *in = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL);
         json_t *out = in ? handle(in) : json_pack("{s:s,s:i}", "error", "not JSON", "code", -1);

@@ -8,8 +8,9 @@
 static tl_error err;
 
 // ---- a small vocabulary: single bytes, then some longer tokens, a control token and the end ---------------------------
-static const char *const longer[] = {"true", "tr", "false", "\"a\"", "\":", "{\"", "\xc3\xa9", "\xf0\x9f\x98\x80", "\xf0\x9f",
-                                     "ab", "abc", "abab", "  ", "12", "null,", "ab", "\n\n", "}}", "]]", "a\xc3"};
+static const char *const longer[] = {"true",     "tr", "false", "\"a\"", "\":", "{\"", "\xc3\xa9", "\xf0\x9f\x98\x80",
+                                     "\xf0\x9f", "ab", "abc",   "abab",  "  ",  "12",  "null,",    "ab",
+                                     "\n\n",     "}}", "]]",    "a\xc3"};
 enum { N_LONGER = sizeof longer / sizeof *longer, CONTROL = 256 + N_LONGER, END, N_VOCAB };
 
 static const char *token_text(void *ctx, int32_t id, size_t *n) {
@@ -55,16 +56,21 @@ static void test_match(void **state) {
     } cases[] = {
         {"root ::= \"ab\"", {"ab"}, {"", "a", "abb", "ba"}},
         {"root ::= \"a\" | \"b\" \"c\" |", {"a", "bc", ""}, {"b", "abc"}},
-        {"root ::= [a-c]+ [^a-c]?", {"a", "abcz", "c\xc3\xa9", "a\xf0\x9f\x98\x80"}, {"", "z", "aza", "a\xc3", "a\x80"}},
+        {"root ::= [a-c]+ [^a-c]?",
+         {"a", "abcz", "c\xc3\xa9", "a\xf0\x9f\x98\x80"},
+         {"", "z", "aza", "a\xc3", "a\x80"}},
         {"root ::= \"ab\"*", {"", "ab", "abab"}, {"a", "aba"}},
         {"root ::= \"a\" \"bc\"{2}", {"abcbc"}, {"abc", "abcbcbc"}},
         {"root ::= [x]{2,4}", {"xx", "xxx", "xxxx"}, {"x", "xxxxx"}},
         {"root ::= [x]{2,}", {"xx", "xxxxxxxx"}, {"x", ""}},
         {"root ::= [x]{,2} \"y\"", {"y", "xxy"}, {"xxxy"}},
         {"root ::= [x]{0} \"y\"", {"y"}, {"xy"}},
-        {"root ::= .", {"a", "\n", "\xc3\xa9", "\xe2\x82\xac", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf"},
+        {"root ::= .",
+         {"a", "\n", "\xc3\xa9", "\xe2\x82\xac", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf"},
          {"", "ab", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x80", "\xe0\x80\x80"}},
-        {"root ::= [\xc3\xa9-\xe2\x82\xac]", {"\xc3\xa9", "\xe0\xa4\x84", "\xe2\x82\xac", "\xdf\xbf"}, {"\xc3\xa8", "\xe2\x82\xad", "e"}},
+        {"root ::= [\xc3\xa9-\xe2\x82\xac]",
+         {"\xc3\xa9", "\xe0\xa4\x84", "\xe2\x82\xac", "\xdf\xbf"},
+         {"\xc3\xa8", "\xe2\x82\xad", "e"}},
         {"root ::= [\\u00e9\\U0001F600\\x41\\n]", {"\xc3\xa9", "\xf0\x9f\x98\x80", "A", "\n"}, {"B"}},
         {"root ::= \"\\u00e9\\t\\\"\\\\\"", {"\xc3\xa9\t\"\\"}, {"\xc3\xa9"}},
         {"root ::= [a-] [\\]] [-x]", {"a]-", "-]x"}, {"b]x"}},
@@ -74,7 +80,8 @@ static void test_match(void **state) {
         {"# c\nroot   ::= a-b\n  \na-b ::= \"(\" a-b \")\" | x_1\nx_1 ::= \"x\"", {"x", "((x))"}, {"((x)", "x)"}},
         {"root ::= s\ns ::= \"a\" s \"b\" | \"ab\"", {"ab", "aaabbb"}, {"aabbb", "aab"}},
         {"root ::= (\n\"a\"\n|\n\"b\"\n)\r\n", {"a", "b"}, {""}},
-        {JSON, {"{}", "[1, 2.5e-3,{\"a\":[null]}]", "\"\\u00e9\xc3\xa9\"", "-0", "true\n  ", "{\"a\":\n \"b\",\"c\":[]}"},
+        {JSON,
+         {"{}", "[1, 2.5e-3,{\"a\":[null]}]", "\"\\u00e9\xc3\xa9\"", "-0", "true\n  ", "{\"a\":\n \"b\",\"c\":[]}"},
          {"{\"a\"}", "[1,]", "\"\n\"", "01", "tru", "[", "\"\\x\""}},
     };
     grammar_vocab *v = vocab();
@@ -140,9 +147,13 @@ static void test_sizes(void **state) { // bounded time and memory
     strcpy(deep, "root ::= ");
     memset(deep + 9, '(', N);
     assert_int_equal(grammar_parse(str_of(deep), "root", &g, &err), TL_E_LIMIT);
-    assert_int_equal(grammar_parse(STR("root ::= \"a\"{90000} \"b\"{90000} (\"c\"{90000}){0,90000}"), "root", &g, &err), TL_OK);
+    assert_int_equal(grammar_parse(STR("root ::= \"a\"{90000} \"b\"{90000} (\"c\"{90000}){0,90000}"), "root", &g, &err),
+                     TL_OK);
     grammar_free(g);
-    assert_int_equal(grammar_parse(STR("root ::= [a]{90000} | a a a\na ::= [^b]{90000} [^c]{0,90000} [^c]{0,90000} [a]*"), "root", &g, &err), TL_OK);
+    assert_int_equal(
+        grammar_parse(STR("root ::= [a]{90000} | a a a\na ::= [^b]{90000} [^c]{0,90000} [^c]{0,90000} [a]*"), "root",
+                      &g, &err),
+        TL_OK);
     grammar_free(g);
     char many[50 * 16] = "root ::=";
     for (int i = 0; i < 50; i++) strcat(many, " [a]{90000}");

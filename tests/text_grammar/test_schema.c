@@ -35,7 +35,8 @@ static void check_group(const json_t *group, const grammar_vocab *v) {
     json_array_foreach(json_object_get(group, "tests"), i, t) {
         bool valid = json_is_true(json_object_get(t, "valid"));
         for (int compact = 0; compact < 2; compact++) {
-            char *text = json_dumps(json_object_get(t, "data"), JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (compact ? JSON_COMPACT : 0));
+            char *text = json_dumps(json_object_get(t, "data"),
+                                    JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (compact ? JSON_COMPACT : 0));
             uint32_t s;
             assert_int_equal(grammar_next_bytes(m, GRAMMAR_START, str_of(text), &s, &err), TL_OK);
             if (grammar_may_end(m, s) != valid) fail_msg("%s: %s %s", name, text, valid ? "does not fit" : "fits");
@@ -68,11 +69,13 @@ static void test_refused(void **state) {
         tl_status code;
         const char *message;
     } cases[] = {
-        {"{\"properties\":{\"a\":{\"not\":{}}}}", TL_E_UNSUPPORTED, "at #/properties/a: the keyword 'not' is not supported"},
+        {"{\"properties\":{\"a\":{\"not\":{}}}}", TL_E_UNSUPPORTED,
+         "at #/properties/a: the keyword 'not' is not supported"},
         {"{\"type\":\"array\",\"uniqueItems\":true}", TL_E_UNSUPPORTED, "at #: the keyword 'uniqueItems'"},
         {"{\"anyOf\":[{\"type\":\"x\"}]}", TL_E_FORMAT, "at #/anyOf/0: 'type' must be"},
         {"{\"type\":\"object\",\"anyOf\":[{}]}", TL_E_UNSUPPORTED, "'type' beside 'anyOf'"},
-        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", TL_E_UNSUPPORTED, "branches 0 and 1 of 'oneOf' may overlap"},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", TL_E_UNSUPPORTED,
+         "branches 0 and 1 of 'oneOf' may overlap"},
         {"{\"oneOf\":[{\"enum\":[1,2]},{\"enum\":[2,3]}]}", TL_E_UNSUPPORTED, "may overlap"},
         {"{\"$ref\":\"#/x\"}", TL_E_FORMAT, "leads nowhere"},
         {"{\"$ref\":\"http://example.com/x\"}", TL_E_UNSUPPORTED, "does not point into this schema"},
@@ -94,13 +97,15 @@ static void test_refused(void **state) {
         {"{\"type\":\"string\",\"pattern\":\"a\\\\\"}", TL_E_FORMAT, "a backslash before nothing"},
         {"{\"type\":\"string\",\"pattern\":\"[a\"}", TL_E_FORMAT, "no end"},
         {"{\"type\":\"string\",\"pattern\":\"\\u0000\"}", TL_E_FORMAT, "nothing before"},
-        {"{\"properties\":{\"a\":{}},\"required\":[\"b\"],\"additionalProperties\":false}", TL_E_FORMAT, "'b' is required but not allowed"},
+        {"{\"properties\":{\"a\":{}},\"required\":[\"b\"],\"additionalProperties\":false}", TL_E_FORMAT,
+         "'b' is required but not allowed"},
         {"{\"enum\":[]}", TL_E_FORMAT, "no value is allowed"},
         {"{\"enum\":[1],\"type\":\"string\"}", TL_E_FORMAT, "no value is allowed"},
         {"false", TL_E_FORMAT, "nothing is allowed here"},
         {"3", TL_E_FORMAT, "a schema must be an object"},
         {"{\"items\":4}", TL_E_FORMAT, "at #/items: a schema must be"},
-        {"{\"allOf\":[{\"properties\":{\"a\":{}},\"additionalProperties\":false},{\"properties\":{\"b\":{}}}]}", TL_E_UNSUPPORTED, "'additionalProperties'"},
+        {"{\"allOf\":[{\"properties\":{\"a\":{}},\"additionalProperties\":false},{\"properties\":{\"b\":{}}}]}",
+         TL_E_UNSUPPORTED, "'additionalProperties'"},
         {"{\"allOf\":[{\"minimum\":1},{\"minimum\":2}]}", TL_E_UNSUPPORTED, "two different 'minimum'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -109,7 +114,8 @@ static void test_refused(void **state) {
         assert_non_null(j);
         memset(&err, 0, sizeof err);
         tl_status code = compile(j, &g);
-        if (code != cases[i].code || !strstr(err.message, cases[i].message)) fail_msg("%s: %d %s", cases[i].schema, code, err.message);
+        if (code != cases[i].code || !strstr(err.message, cases[i].message))
+            fail_msg("%s: %d %s", cases[i].schema, code, err.message);
         json_decref(j);
     }
 }
@@ -180,7 +186,9 @@ static void test_depth(void **state) {
 
 static void test_memory(void **state) {
     (void)state;
-    json_t *j = json_loads("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"^a+$\"},\"b\":{\"enum\":[1]}}}", 0, NULL);
+    json_t *j = json_loads(
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"^a+$\"},\"b\":{\"enum\":[1]}}}",
+        0, NULL);
     for (int n = 0; n < 2000; n++) {
         grammar *g;
         mem_fail_after(n);
@@ -195,8 +203,8 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_instances), cmocka_unit_test(test_refused), cmocka_unit_test(test_plain), cmocka_unit_test(test_endless),
-        cmocka_unit_test(test_depth), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_instances), cmocka_unit_test(test_refused), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_endless),   cmocka_unit_test(test_depth),   cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

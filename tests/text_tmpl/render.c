@@ -28,8 +28,9 @@ static json_t *render(const json_t *in) {
     tl_error err = {0};
     tl_status code = chat_template_new((str){json_string_value(source), json_string_length(source)}, &t, &err);
     if (code == TL_OK) code = chat_render(t, &input, &text, &err);
-    json_t *out = code == TL_OK ? json_pack("{s:o,s:o}", "text", json_stringn(text.text, text.n), "taint", segments_json(&text))
-                                : json_pack("{s:s,s:i}", "error", err.message, "code", (int)code);
+    json_t *out = code == TL_OK
+                      ? json_pack("{s:o,s:o}", "text", json_stringn(text.text, text.n), "taint", segments_json(&text))
+                      : json_pack("{s:s,s:i}", "error", err.message, "code", (int)code);
     chat_text_free(&text);
     chat_template_free(t);
     return out;

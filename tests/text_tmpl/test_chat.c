@@ -13,7 +13,8 @@ static tl_status render(const char *source, const char *messages, const char *va
     assert_non_null(m);
     memset(out, 0, sizeof *out);
     tl_status code = chat_template_new(str_of(source), &t, &err);
-    if (code == TL_OK) code = chat_render(t, &(chat_input){.messages = m, .vars = v, .bos = "<s>", .eos = "</s>"}, out, &err);
+    if (code == TL_OK)
+        code = chat_render(t, &(chat_input){.messages = m, .vars = v, .bos = "<s>", .eos = "</s>"}, out, &err);
     chat_template_free(t);
     json_decref(m);
     json_decref(v);
@@ -68,7 +69,8 @@ static void test_taint(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         chat_text t;
-        if (render(cases[i].source, USER, "{\"v\": \"<s>v\"}", &t) != TL_OK) fail_msg("%s: %s", cases[i].source, err.message);
+        if (render(cases[i].source, USER, "{\"v\": \"<s>v\"}", &t) != TL_OK)
+            fail_msg("%s: %s", cases[i].source, err.message);
         if (strcmp(marked(&t), cases[i].want) != 0) fail_msg("%s: %s", cases[i].source, marked(&t));
         chat_text_free(&t);
     }
@@ -84,17 +86,19 @@ static void test_errors(void **state) {
         {"a\n{% if %}", TL_E_FORMAT, "expected an expression, got 'end of statement block' (chat template, line 2)"},
         {"\n{% for x in y %}\n\n", TL_E_FORMAT, "the block that begins here has no 'endfor' (chat template, line 2)"},
         {"\n\n{{ a.b }}", TL_E_FORMAT, "'a' is undefined (chat template, line 3)"},
-        {"{{ raise_exception('no\nway') }}", TL_E_USAGE, "the chat template refuses: no\\x0away (chat template, line 1)"},
+        {"{{ raise_exception('no\nway') }}", TL_E_USAGE,
+         "the chat template refuses: no\\x0away (chat template, line 1)"},
         {"{% include 'f' %}", TL_E_UNSUPPORTED, "the tag 'include' needs other templates"},
         {"{{ 'a' | zap }}", TL_E_FORMAT, "no filter named 'zap'"},
         {"{{ ''.__class__.__mro__ }}", TL_E_FORMAT, "'str object' has no attribute '__class__'"},
         {"{{ messages.append(1) }}", TL_E_FORMAT, "'list object' has no attribute 'append'"},
-        {"{% set r = range(300) %}{% for i in r %}{% for j in r %}{% for k in r %}{% endfor %}{% endfor %}{% endfor %}", TL_E_LIMIT, "too many steps"},
+        {"{% set r = range(300) %}{% for i in r %}{% for j in r %}{% for k in r %}{% endfor %}{% endfor %}{% endfor %}",
+         TL_E_LIMIT, "too many steps"},
         {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", TL_E_LIMIT, "nested too deeply"},
         {"{{ 'x' * 99999999 }}", TL_E_LIMIT, "too many steps"},
         {"{% for i in range(9999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 999 }}{% endfor %}", TL_E_LIMIT, ""},
-        {"{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}", TL_E_LIMIT,
-         "nested too deeply"},
+        {"{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+         TL_E_LIMIT, "nested too deeply"},
         {"{{ 9223372036854775807 + 1 }}", TL_E_LIMIT, "integer overflow"},
         {"{{ -9223372036854775807 // -1 }}{{ (-9223372036854775807 - 1) // -1 }}", TL_E_LIMIT, "integer overflow"},
         {"\xff", TL_E_FORMAT, "not valid UTF-8"},
@@ -102,7 +106,8 @@ static void test_errors(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         chat_text t;
         tl_status code = render(cases[i].source, USER, NULL, &t);
-        if (code != cases[i].code || !strstr(err.message, cases[i].message)) fail_msg("%s: %d %s", cases[i].source, code, err.message);
+        if (code != cases[i].code || !strstr(err.message, cases[i].message))
+            fail_msg("%s: %d %s", cases[i].source, code, err.message);
         assert_null(t.text);
     }
 }
@@ -132,7 +137,8 @@ static void test_input(void **state) {
     json_t *m;
     tl_message bad = {"user", "a\xff\xe2\x82z"};
     assert_int_equal(chat_messages(&bad, 1, &m, &err), TL_OK);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(m, 0), "content")), "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(m, 0), "content")),
+                        "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
     json_decref(m);
     bad.role = NULL;
     assert_int_equal(chat_messages(&bad, 1, &m, &err), TL_E_USAGE);
@@ -152,7 +158,9 @@ static void test_builtin(void **state) {
     chat_text_free(&t);
     assert_null(chat_builtin(has_token, none, NULL));
     source = chat_builtin(has_token, turn, NULL);
-    assert_int_equal(render(source, "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"}]", NULL, &t), TL_OK);
+    assert_int_equal(
+        render(source, "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"}]", NULL, &t),
+        TL_OK);
     assert_string_equal(marked(&t), "<s><start_of_turn>user\n{s}\n\n{u}<end_of_turn>\n");
     chat_text_free(&t);
 }
@@ -162,7 +170,10 @@ static void test_generation(void **state) {
     jinja *t;
     jinja_ctx *c;
     jinja_output o;
-    assert_int_equal(jinja_compile(STR("a{% generation %}bc{% endgeneration %}d{% generation %}{{ x }}{% endgeneration %}"), &t, &err), TL_OK);
+    assert_int_equal(
+        jinja_compile(STR("a{% generation %}bc{% endgeneration %}d{% generation %}{{ x }}{% endgeneration %}"), &t,
+                      &err),
+        TL_OK);
     assert_true(jinja_uses(t, "x") && !jinja_uses(t, "tools"));
     assert_int_equal(jinja_ctx_new(NULL, &c, &err), TL_OK);
     assert_int_equal(jinja_set_int(c, "x", 42, &err), TL_OK);
