@@ -29,9 +29,9 @@ say() { printf 'check_clean: %s\n' "$*" >&2; }
 if [ ! -x "$root/usr/bin/make" ]; then
     say "making a Debian 12 in $root"
     # shellcheck disable=SC2086
-    debootstrap --variant=minbase --include=git,make,sudo,ca-certificates bookworm "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 \
-        || { tail -n 20 "$root.log" >&2; exit 1; }
-    rm -f "$root.log"
+    debootstrap --variant=minbase --include=git,make,sudo,ca-certificates bookworm "$root" ${mirror:+"$mirror"} >"$root.debootstrap" 2>&1 \
+        || { tail -n 20 "$root.debootstrap" >&2; exit 1; }
+    rm -f "$root.debootstrap"
 fi
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev"
