@@ -175,8 +175,8 @@ void pool_run(pool *p, pool_fn fn, void *ctx) {
     wait_change(p, &p->finished, seen);
 }
 
-typedef struct barrier_work { // what the last thread to arrive does while the others wait
-    void (*fn)(void *ctx, int thread);
+typedef struct barrier_work { // what threads do at a barrier
+    pool_barrier_fn last, early;
     void *ctx;
     int thread;
 } barrier_work;
@@ -185,13 +185,14 @@ static void barrier(pool *p, bool reset, const barrier_work *work) {
     if (p->n > 1) {
         uint32_t seen = atomic_load_explicit(&p->phase, memory_order_relaxed); // cannot change before we have arrived
         if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) != p->n - 1) {
+            if (work && work->early) work->early(work->ctx, work->thread);
             wait_change(p, &p->phase, seen);
             return;
         }
         atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
     }
     if (reset) atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
-    if (work) work->fn(work->ctx, work->thread);
+    if (work && work->last) work->last(work->ctx, work->thread);
     if (p->n == 1) return;
     atomic_fetch_add(&p->phase, 1);
     wake_sleepers(p);
@@ -199,8 +200,8 @@ static void barrier(pool *p, bool reset, const barrier_work *work) {
 
 void pool_barrier(pool *p) { barrier(p, false, NULL); }
 void pool_barrier_reset(pool *p) { barrier(p, true, NULL); }
-void pool_barrier_then(pool *p, int thread, void (*fn)(void *ctx, int thread), void *ctx) {
-    barrier(p, true, &(barrier_work){fn, ctx, thread});
+void pool_barrier_then(pool *p, int thread, pool_barrier_fn last, pool_barrier_fn early, void *ctx) {
+    barrier(p, true, &(barrier_work){last, early, ctx, thread});
 }
 
 bool pool_take(pool *p, int64_t total, int64_t chunk, int64_t *begin, int64_t *end) {

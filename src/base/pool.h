@@ -16,7 +16,9 @@ void pool_barrier(pool *p);
 // none is left. The cursor is reset by pool_barrier_reset(), which every thread must call between two loops.
 bool pool_take(pool *p, int64_t total, int64_t chunk, int64_t *begin, int64_t *end);
 void pool_barrier_reset(pool *p); // barrier; the cursor restarts at 0
-// The same, and the last thread to arrive runs fn(ctx, its own number) before any goes on.
-void pool_barrier_then(pool *p, int thread, void (*fn)(void *ctx, int thread), void *ctx);
+// The same, and the last thread to arrive runs `last`(ctx, thread) before any goes on, while each other runs `early` once
+// before it waits. Either may be NULL. thread: the caller's own number.
+typedef void (*pool_barrier_fn)(void *ctx, int thread);
+void pool_barrier_then(pool *p, int thread, pool_barrier_fn last, pool_barrier_fn early, void *ctx);
 int pool_default_threads(void);   // physical cores this process may use
 #endif

@@ -294,6 +294,8 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     a->w = w->prepared;
     a->row0 = n->in[1].offset / w->cols;
     a->n = n->size[n->nout - 1];
+    const cpu_matrix *m = &a->w->m;
+    a->group_bytes = m->layout ? l->p->k->matrix_bytes(m->type, m->layout, m->n, m->k) / (size_t)((m->n + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP) : m->row_bytes * CPU_ROW_GROUP;
     act_kind kind = l->p->k->matrix_act(w->type);
     reader s;
     TL_TRY(resolve(l, &n->in[0], &s));

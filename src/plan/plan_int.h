@@ -108,6 +108,7 @@ typedef struct linear_args {
     size_t x_bytes;     // between activation rows
     int64_t x_offset;   // bytes
     int64_t row0, n;    // slice of the matrix's rows
+    size_t group_bytes; // of CPU_ROW_GROUP rows
 } linear_args;
 
 typedef struct attn_plan {

@@ -9,6 +9,9 @@ enum {
     UNIT_NS = 1500,       // no unit of shared work is meant to be shorter
     UNITS_PER_THREAD = 8,
     GUIDE = 2,            // a thread takes half of its share of what is left
+    PREFETCH_ROWS = 8,
+    PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
+    PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit
 };
 
@@ -221,15 +224,6 @@ static void run_tail(plan *p, const phase *ph, int thread) {
         }
 }
 
-typedef struct tail_job {
-    plan *p;
-    const phase *ph;
-} tail_job;
-static void tail_work(void *ctx, int thread) {
-    const tail_job *j = ctx;
-    run_tail(j->p, j->ph, thread);
-}
-
 static void run_range(plan *p, const stage *s, int64_t u0, int64_t u1, int thread) {
     for (const item *it = &p->items[s->first]; u0 < u1; u0 -= it->units, u1 -= it->units, it++) {
         if (u0 >= it->units) continue;
@@ -251,6 +245,40 @@ static void share_stage(plan *p, const phase *ph, int thread) {
     }
 }
 
+// ---- between two stages --------------------------------------------------------------------------
+typedef struct between {
+    plan *p;
+    const phase *ph; // the one that ends; the next follows it
+} between;
+
+// The weights that this thread will read first in the next stage, while memory would idle. Few rows only: else there
+// is work enough for each byte.
+static void prefetch_next(const between *b, int thread, size_t most) {
+    const plan *p = b->p;
+    const phase *next = b->ph + 1;
+    int64_t share = next->total / (GUIDE * p->n_threads), u = share * thread;
+    if (share == 0) return;
+    const item *it = &p->items[p->stages[next->stage].first];
+    while (u >= it->units) u -= it->units, it++;
+    if (it->kind != K_TILE || it->rows > PREFETCH_ROWS) return;
+    const linear_args *l = p->kernels[it->first]->args;
+    int64_t blocks = divide_up(it->rows, it->row_block), group = l->row0 / CPU_ROW_GROUP + u / blocks * it->chunk;
+    size_t bytes = (size_t)(share * it->chunk) * l->group_bytes;
+    const char *data = (const char *)l->w->m.data + (size_t)group * l->group_bytes;
+    if (bytes > most) bytes = most;
+    size_t end = (size_t)divide_up(l->w->m.n, CPU_ROW_GROUP) * l->group_bytes - (size_t)group * l->group_bytes;
+    if (bytes > end) bytes = end;
+    for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(data + i, 0, 2);
+}
+
+static void between_last(void *ctx, int thread) {
+    const between *b = ctx;
+    prefetch_next(b, thread, PREFETCH_BUSY);
+    run_tail(b->p, b->ph, thread);
+}
+
+static void between_early(void *ctx, int thread) { prefetch_next(ctx, thread, PREFETCH_IDLE); }
+
 static void replay(void *ctx, int thread, int n) {
     (void)n;
     plan *p = ctx;
@@ -258,9 +286,7 @@ static void replay(void *ctx, int thread, int n) {
     for (int i = 1; i < p->n_phases; i++) {
         const phase *ph = &p->phases[i];
         share_stage(p, ph, thread);
-        if (i + 1 == p->n_phases) break;
-        if (ph->tail0 < ph->tail1) pool_barrier_then(p->threads, thread, tail_work, &(tail_job){p, ph});
-        else pool_barrier_reset(p->threads);
+        if (i + 1 < p->n_phases) pool_barrier_then(p->threads, thread, between_last, between_early, &(between){p, ph});
     }
     mem_forbid(false);
 }
