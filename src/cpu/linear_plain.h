@@ -3,11 +3,12 @@
 // many outputs at a time, never from splitting k.
 //
 // One row: WIDE_GROUPS groups of 16 weight rows walk k together, weights converted in registers. More rows: PLAIN_K
-// values of k of a group become float32 once and meet all rows, up to TALL at a time, with the sums in a small array.
+// values of k of a group meet all rows, up to TALL at a time, with the sums in a small array; from more than FEW_MOST rows
+// on, the values are converted to float32 once for all of them.
 
 enum {
     PLAIN_K = 128,        // k of a panel; a multiple of 2
-    PLAIN_GROUPS = 2,     // panels at a time
+    PLAIN_GROUPS = 4,     // groups that walk k together
     PLAIN_BATCH = 60,     // rows that meet a panel; a multiple of TALL
     TALL = 12 / HALVES,   // rows of a tile
     WIDE_GROUPS = 4,      // groups of 16 weight rows that a single row meets together
@@ -57,7 +58,9 @@ INLINE const float *plain_panel(tl_dtype t, const uint8_t *g, int64_t k0, int64_
     return to;
 }
 
-INLINE void plain_tile(int rows, const float *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {
+// `count` values of k of a group of type t against several rows; the sums continue in sum[rows][16].
+INLINE void plain_tile(tl_dtype t, int rows, const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {
+    const uint8_t *g = panel;
     const float *a[TALL];
     VF acc[TALL][HALVES];
     UNROLL
@@ -66,37 +69,49 @@ INLINE void plain_tile(int rows, const float *panel, int64_t count, const uint8_
         UNROLL
         for (int h = 0; h < HALVES; h++) acc[r][h] = vf_load(sum + LINEAR_ROWS * r + LANES * h);
     }
-    for (int64_t k = 0; k < count; k++, panel += LINEAR_ROWS) {
-        VF w[HALVES];
+    for (int64_t k = 0; k < count; k += plain_step(t), g += plain_bytes(t)) {
         UNROLL
-        for (int h = 0; h < HALVES; h++) w[h] = vf_load(panel + LANES * h);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            VF v = vf_bcast(a[r] + k);
+        for (int i = 0; i < plain_step(t); i++) {
+            if (i && k + i == count) break; // the half-empty pair of an odd k
+            VF w[HALVES];
             UNROLL
-            for (int h = 0; h < HALVES; h++) acc[r][h] = vf_fma(w[h], v, acc[r][h]);
+            for (int h = 0; h < HALVES; h++) w[h] = plain_at(t, g, i, h);
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                VF v = vf_bcast(a[r] + k + i);
+                UNROLL
+                for (int h = 0; h < HALVES; h++) acc[r][h] = vf_fma(w[h], v, acc[r][h]);
+            }
         }
     }
     UNROLL
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
         UNROLL
         for (int h = 0; h < HALVES; h++) vf_store(sum + LINEAR_ROWS * r + LANES * h, acc[r][h]);
-}
-#define PLAIN_TILE(name, R)                                                                                            \
-    static void name(const float *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {                 \
-        plain_tile(R, panel, count, x, stride, sum);                                                                   \
     }
-PLAIN_TILE(plain_tile_tall, TALL)
-PLAIN_TILE(plain_tile_four, 4)
-PLAIN_TILE(plain_tile_two, 2)
-PLAIN_TILE(plain_tile_one, 1)
+}
+typedef void plain_tile_fn(const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum);
+#define PLAIN_TILE(T, R)                                                                                               \
+    static void plain_tile_##T##_##R(const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {  \
+        plain_tile(DT_##T, R, panel, count, x, stride, sum);                                                           \
+    }
+PLAIN_TILE(F32, 1) PLAIN_TILE(F32, 2) PLAIN_TILE(F32, 4) PLAIN_TILE(F32, TALL)
+PLAIN_TILE(F16, 1) PLAIN_TILE(F16, 2) PLAIN_TILE(F16, 4)
+PLAIN_TILE(BF16, 1) PLAIN_TILE(BF16, 2) PLAIN_TILE(BF16, 4)
 
-static void plain_tiles(const float *panel, int64_t count, const uint8_t *x, size_t stride, int64_t rows, float *sum) {
+// All rows against a panel, converted (F32) or as it lies in the group.
+INLINE void plain_tiles(tl_dtype t, const void *panel, int64_t count, const uint8_t *x, size_t stride, int64_t rows, float *sum) {
+    static plain_tile_fn *const fns[3][3] = {{plain_tile_F32_1, plain_tile_F32_2, plain_tile_F32_4},
+                                             {plain_tile_F16_1, plain_tile_F16_2, plain_tile_F16_4},
+                                             {plain_tile_BF16_1, plain_tile_BF16_2, plain_tile_BF16_4}};
     int64_t r = 0;
-    for (; r + TALL <= rows; r += TALL) plain_tile_tall(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
-    for (; r + 4 <= rows; r += 4) plain_tile_four(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
-    for (; r + 2 <= rows; r += 2) plain_tile_two(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
-    if (r < rows) plain_tile_one(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
+    if (t == DT_F32)
+        for (; r + TALL <= rows; r += TALL) plain_tile_F32_TALL(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
+    while (r < rows) {
+        int which = rows - r >= 4 ? 2 : rows - r >= 2;
+        fns[t == DT_F32 ? 0 : t == DT_F16 ? 1 : 2][which](panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
+        r += 1 << which;
+    }
 }
 
 // At most PLAIN_GROUPS groups from n, at most PLAIN_BATCH rows.
@@ -105,12 +120,13 @@ INLINE void plain_many(tl_dtype t, const cpu_matrix *w, const uint8_t *x, size_t
     _Alignas(64) float panel[PLAIN_K * LINEAR_ROWS];
     _Alignas(64) float sum[PLAIN_GROUPS][PLAIN_BATCH * LINEAR_ROWS];
     int64_t groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
-    memset(sum, 0, sizeof sum);
+    for (int64_t c = 0; c < groups; c++) memset(sum[c], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
     for (int64_t k = 0; k < w->k; k += PLAIN_K) {
         int64_t count = w->k - k < PLAIN_K ? w->k - k : PLAIN_K;
         for (int64_t c = 0; c < groups; c++) {
-            const float *p = plain_panel(t, linear_group(w, n + LINEAR_ROWS * c), k, count, panel);
-            plain_tiles(p, count, x + (size_t)k * sizeof(float), stride, rows, sum[c]);
+            const uint8_t *g = linear_group(w, n + LINEAR_ROWS * c);
+            if (rows <= FEW_MOST) plain_tiles(t, g + k / plain_step(t) * plain_bytes(t), count, x + (size_t)k * sizeof(float), stride, rows, sum[c]);
+            else plain_tiles(DT_F32, plain_panel(t, g, k, count, panel), count, x + (size_t)k * sizeof(float), stride, rows, sum[c]);
         }
     }
     for (int64_t c = 0; c < groups; c++, n += LINEAR_ROWS)
