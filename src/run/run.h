@@ -25,9 +25,6 @@ struct tl_model {
     bool no_repair;
 };
 
-enum { PROGRAM_MAX = 8 << 20 }; // bytes of a program's text, as the parser has it
-// The whole file, NUL-terminated, freed with mem_free.
-tl_status program_read(const char *path, char **text, size_t *n, tl_error *err);
 void engine_warn(const tl_engine *e, const char *fmt, ...) TL_PRINTF(2, 3);
 plan_backend engine_backend(tl_engine *e, tl_model *m);
 ev_host engine_host(tl_engine *e, tl_model *m); // m may be NULL
