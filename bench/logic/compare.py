@@ -51,7 +51,7 @@ def ours(bench, name, n, m):
 
 def clingo(path):
     start = time.perf_counter()
-    # The answer itself would take longer to print than to find: only the count is shown.
+    # The rules hide the answer with #show, since it would take longer to print than to find.
     out = subprocess.run(["clingo", path, "--outf=1", "-V1"], capture_output=True, text=True).stdout
     return out, time.perf_counter() - start
 
