@@ -232,6 +232,8 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
         for (int r = 0; r < rows; r++)
             for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
     for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++) {
+        // Past a group's end lies one that was just read: what comes is as many groups further on.
+        size_t ahead = (size_t)(b + 1) * block_bytes(t) + AHEAD <= group_bytes ? AHEAD : AHEAD + (size_t)(groups - 1) * group_bytes;
         UNROLL
         for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
         UNROLL
@@ -240,7 +242,7 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
             for (int64_t c = 0; c < groups; c++, at += group_bytes) {
                 int part = block_bytes(t) / subs_of(t);
                 UNROLL
-                for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + AHEAD);
+                for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + ahead);
                 block_mac(t, false, rows, wide, at, s, a, acc[c]);
                 KEEP_IN_MEMORY(acc[c], rows > 1);
             }
