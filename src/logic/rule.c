@@ -494,7 +494,8 @@ static void warn_new(compile *c, str name, span at, int arity) {
     size_t n = 0;
     for (const logic_rel *r = c->db->rels; r; r = r->next)
         if (r->arity == arity && r->name.n > 3) names[n++] = r->name;
-    const char *near = name.n > 3 ? diag_nearest(name, names, n, buf, sizeof buf) : NULL;
+    bool numbered = name.n && name.p[name.n - 1] >= '0' && name.p[name.n - 1] <= '9'; // R12 beside R11 is meant
+    const char *near = name.n > 3 && !numbered ? diag_nearest(name, names, n, buf, sizeof buf) : NULL;
     if (!near) return;
     diag *d = diag_add(c->dl, DG_WARNING, at, "this rule makes a new relation '%.*s'", (int)name.n, name.p);
     diag_fix(c->dl, d, "did you mean '%s'? A declaration (relation %.*s(...)) says that it is new", near, (int)name.n, name.p);
@@ -569,6 +570,13 @@ static lcol *save_columns(logic_db *db) {
     return all;
 }
 
+static bool same_columns(const logic_db *db, const lcol *at) {
+    for (const logic_rel *r = db->rels; r; at += r->arity, r = r->next)
+        for (int i = 0; i < r->arity; i++)
+            if (r->cols[i].type != at[i].type) return false;
+    return true;
+}
+
 static void restore_columns(logic_db *db, const lcol *at) {
     for (logic_rel *r = db->rels; r; at += r->arity, r = r->next)
         if (r->arity) memcpy(r->cols, at, sizeof *at * (size_t)r->arity);
@@ -585,7 +593,8 @@ static tl_status enter_rule(compile *c, logic_rel *head) {
     if (last) last->next = r;
     else head->rules = r;
     head->last_rule = r;
-    if (infer_all(c->db, c->dl) && stratify(c->db, c->dl, &n)) {
+    bool ok = infer_rule(c->db, r, c->dl) && (same_columns(c->db, cols) || infer_all(c->db, c->dl)); // others may learn from it
+    if (ok && stratify(c->db, c->dl, &n)) {
         if (!last) tupset_init(&head->full, &c->db->mem, head->arity, head->fold, LT_INT, false);
         head->dirty = c->db->dirty = true;
         return TL_OK;
