@@ -311,7 +311,7 @@ jlist *jv_iter(jrt *r, jv v) {
         return l;
     case JV_GEN:
         l = arena_new(&r->mem, jlist);
-        *l = (jlist){.v = v.u.l->v + v.u.l->pos, .n = v.u.l->n - v.u.l->pos};
+        if (v.u.l->pos < v.u.l->n) *l = (jlist){.v = v.u.l->v + v.u.l->pos, .n = v.u.l->n - v.u.l->pos};
         l->cap = l->n;
         v.u.l->pos = v.u.l->n;
         return l;
