@@ -10,7 +10,7 @@
 enum {
     ATTN_CHUNK = 256,
     ATTN_TILE = 48, // query vectors (rows x heads of a group) that share converted K and V; more if one row has more
-    ATTN_PANEL = 64, // entries whose K or V are converted at a time
+    ATTN_PANEL = 32, // entries whose V are converted at a time
 };
 
 typedef struct attn_item {

@@ -14,7 +14,12 @@
 #include "cpu/convert_core.h"
 #include "cpu/math_core.h"
 
-enum { QK_KEYS = 4, CHUNK_WORDS = ATTN_CHUNK / 32, AHEAD = 12 }; // AHEAD: entries that memory is asked for in advance
+enum {
+    QK_KEYS = 4,
+    CHUNK_WORDS = ATTN_CHUNK / 32,
+    WEIGHTS = ATTN_CHUNK + 16, // stride: at ATTN_CHUNK, all vectors' places for an entry would share four cache sets
+    AHEAD = 12,                // entries that memory is asked for in advance
+};
 
 typedef struct tile_row {
     int64_t lo, hi;             // list entries that the row may read by position
@@ -30,12 +35,14 @@ typedef struct tile {
     bool key_direct, value_direct; // float16 rows are read in place: too few vectors to repay a conversion
     const char *k, *v;    // this kv head in slot 0
     float *q;             // [vectors, dk], times scale
-    float *weights;       // [vectors, ATTN_CHUNK]: scores, then weights
+    float *weights;       // [vectors, WEIGHTS]: scores, then weights
     float *part, *acc;    // [vectors, dv]: the chunk's and the running weighted values
     float *max, *sum;     // [vectors]: the chunk's
     float *top, *total;   // [vectors]: running
     float *panel;         // converted keys or values
     tile_row *row;        // [rows]
+    const uint32_t **bits; // [vectors]: its row's bits
+    uint32_t *word;       // [groups of QK_ROWS vectors]: what any of them reads of 32 entries
 } tile;
 
 V_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
@@ -75,9 +82,11 @@ static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *sc
     t->k = (const char *)a->k + head_bytes(a->kv_type, (int64_t)a->dk * it->kv_head);
     t->v = (const char *)a->v + head_bytes(a->kv_type, (int64_t)a->dv * it->kv_head);
     t->row = scratch; // first: it wants the most alignment
-    float *p = (float *)(t->row + it->rows);
+    t->bits = (const uint32_t **)(t->row + it->rows);
+    t->word = (uint32_t *)(t->bits + vectors);
+    float *p = (float *)(t->word + vectors);
     t->q = take(&p, vectors * t->dk);
-    t->weights = take(&p, (int64_t)vectors * ATTN_CHUNK);
+    t->weights = take(&p, (int64_t)vectors * WEIGHTS);
     t->part = take(&p, vectors * t->dv);
     t->acc = take(&p, vectors * t->dv);
     t->max = take(&p, vectors);
@@ -87,6 +96,7 @@ static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *sc
     t->panel = p;
     load_queries(t);
     for (int64_t r = 0; r < it->rows; r++) attn_range(a, it->row0 + r, &t->row[r].lo, &t->row[r].hi);
+    for (int i = 0; i < vectors; i++) t->bits[i] = t->row[i / group].bits;
 }
 
 // ---- what is visible -----------------------------------------------------------------------------------
@@ -123,10 +133,6 @@ static bool mark_chunk(tile *t, int64_t base, int *lo, int *hi) {
     return *lo < *hi;
 }
 
-static bool row_reads(const tile_row *row, int j, int n) { // any of the n <= 32 entries from j, a multiple of n
-    return row->bits[j / 32] >> (j % 32) & (UINT32_MAX >> (32 - n));
-}
-
 // ---- scores ----------------------------------------------------------------------------------------------
 V_INLINE vf load_some(bool half, const void *p, int64_t d) {
     return half ? v_load_f16((const uint16_t *)p + d) : v_load((const float *)p + d);
@@ -145,25 +151,26 @@ V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, co
         }
         V_UNROLL for (int j = 0; j < QK_KEYS; j++) {
             vf y = load_some(half, key[j], d);
+            v_keep(&y);
             V_UNROLL for (int r = 0; r < rows; r++) s[r][j] = v_fma(x[r], y, s[r][j]);
         }
     }
-    V_UNROLL for (int r = 0; r + 1 < rows; r += 2) v_hsum4x2(out + r * ATTN_CHUNK, out + (r + 1) * ATTN_CHUNK, s[r], s[r + 1]);
-    if (rows % 2) v_hsum4(out + (rows - 1) * ATTN_CHUNK, s[rows - 1]);
+    V_UNROLL for (int r = 0; r + 1 < rows; r += 2) v_hsum4x2(out + r * WEIGHTS, out + (r + 1) * WEIGHTS, s[r], s[r + 1]);
+    if (rows % 2) v_hsum4(out + (rows - 1) * WEIGHTS, s[rows - 1]);
 }
 
 V_INLINE void score_rows(const tile *t, bool half, int n, const float *q, const void *const key[QK_KEYS], float *out) {
     int64_t dk = (t->a->dk + V_N - 1) / V_N * V_N, stride = t->dk;
     int i = 0;
-    for (; i + QK_ROWS <= n; i += QK_ROWS) score_tile(QK_ROWS, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
-    for (; i + 3 <= n; i += 3) score_tile(3, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
-    for (; i + 2 <= n; i += 2) score_tile(2, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
-    for (; i < n; i++) score_tile(1, half, q + i * stride, stride, key, dk, out + i * ATTN_CHUNK);
+    for (; i + QK_ROWS <= n; i += QK_ROWS) score_tile(QK_ROWS, half, q + i * stride, stride, key, dk, out + i * WEIGHTS);
+    for (; i + 3 <= n; i += 3) score_tile(3, half, q + i * stride, stride, key, dk, out + i * WEIGHTS);
+    for (; i + 2 <= n; i += 2) score_tile(2, half, q + i * stride, stride, key, dk, out + i * WEIGHTS);
+    for (; i < n; i++) score_tile(1, half, q + i * stride, stride, key, dk, out + i * WEIGHTS);
 }
 
 static void score_some(const tile *t, int first, int n, const void *const key[QK_KEYS], int j) {
     const float *q = t->q + first * t->dk;
-    float *out = t->weights + (int64_t)first * ATTN_CHUNK + j;
+    float *out = t->weights + (int64_t)first * WEIGHTS + j;
     if (t->key_direct) score_rows(t, true, n, q, key, out);
     else score_rows(t, false, n, q, key, out);
 }
@@ -177,12 +184,21 @@ static void ask_ahead(const char *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
+static void mark_groups(const tile *t, int word) {
+    for (int v = 0; v < t->vectors; v += QK_ROWS) {
+        uint32_t any = 0;
+        for (int i = v; i < v + QK_ROWS && i < t->vectors; i++) any |= t->bits[i][word];
+        t->word[v / QK_ROWS] = any;
+    }
+}
+
 static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
     const attn_args *a = t->a;
     const int32_t *slots = t->seq->slots;
     size_t bytes = head_bytes(a->kv_type, a->dk);
     for (int j = lo / QK_KEYS * QK_KEYS; j < hi; j += QK_KEYS) {
         const void *key[QK_KEYS];
+        if (j % 32 == 0 || j < lo + QK_KEYS) mark_groups(t, j / 32);
         for (int i = 0; i < QK_KEYS; i++) {
             int e = j + i < lo ? lo : j + i < hi ? j + i : hi - 1; // beside the span: any readable entry, not used
             key[i] = t->k + (size_t)slots[base + e] * a->k_slot_bytes;
@@ -194,9 +210,7 @@ static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
         }
         for (int v = 0; v < t->vectors; v += QK_ROWS) {
             int n = t->vectors - v < QK_ROWS ? t->vectors - v : QK_ROWS;
-            bool any = false;
-            for (int r = v / t->group; r <= (v + n - 1) / t->group && !any; r++) any = row_reads(&t->row[r], j, QK_KEYS);
-            if (any) score_some(t, v, n, key, j);
+            if (t->word[v / QK_ROWS] >> (j % 32) & ((1u << QK_KEYS) - 1)) score_some(t, v, n, key, j);
         }
     }
 }
@@ -205,12 +219,16 @@ static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
 // Scores of one vector to weights relative to their maximum.
 static void weigh(tile *t, int i, int lo, int hi) {
     const attn_args *a = t->a;
-    const uint32_t *bits = t->row[i / t->group].bits;
-    float *w = t->weights + (int64_t)i * ATTN_CHUNK;
+    const uint32_t *bits = t->bits[i];
+    float *w = t->weights + (int64_t)i * WEIGHTS;
     vf none = v_set1(-INFINITY), top = none, sum = v_zero();
     int from = lo / V_N * V_N;
     for (int j = from; j < hi; j += V_N) {
         vf s = v_load(w + j);
+        if (a->softcap == 0 && bits[j / 32] == UINT32_MAX) { // the usual case
+            top = v_max(s, top);
+            continue;
+        }
         if (a->softcap > 0) s = v_mul(v_set1(a->softcap), v_tanh(v_div(s, v_set1(a->softcap))));
         s = v_sel(v_from_bits(bits[j / 32] >> (j % 32)), s, none);
         v_store(w + j, s);
@@ -239,7 +257,7 @@ V_INLINE void value_tile(int rows, int vecs, bool half, const float *w, float *s
         vf y[PV_MOST];
         V_UNROLL for (int c = 0; c < vecs; c++) y[c] = load_some(half, value[j], d + c * V_N);
         V_UNROLL for (int r = 0; r < rows; r++) {
-            vf x = v_set1(w[r * ATTN_CHUNK + j]);
+            vf x = v_set1(w[r * WEIGHTS + j]);
             V_UNROLL for (int c = 0; c < vecs; c++) s[r][c] = v_fma(x, y[c], s[r][c]);
         }
     }
@@ -257,7 +275,7 @@ V_INLINE int64_t value_columns(int rows, int vecs, const tile *t, const float *w
 }
 
 V_INLINE void value_rows(int rows, const tile *t, int first, const void *const *value, int j, int n) {
-    const float *w = t->weights + (int64_t)first * ATTN_CHUNK + j;
+    const float *w = t->weights + (int64_t)first * WEIGHTS + j;
     float *sums = t->part + first * t->dv;
     int64_t d = 0; // as many columns at a time as there are registers for
     if (rows * 8 <= PV_SUMS) d = value_columns(rows, 8, t, w, sums, value, d, n);
@@ -283,26 +301,22 @@ static void add_values(const tile *t, int first, int rows, const void *const *va
     }
 }
 
-static uint64_t panel_bits(const tile *t, int vector, int j0) {
-    const uint32_t *bits = t->row[vector / t->group].bits;
-    return bits[j0 / 32] | (uint64_t)bits[j0 / 32 + 1] << 32;
-}
-
 // Vectors [first, first + n) over a panel's entries, cut where one of them starts or stops reading.
+_Static_assert(ATTN_PANEL == 32, "a panel's entries are one word of bits");
 static void value_group(const tile *t, int first, int n, const void *const value[ATTN_PANEL], int j0) {
     for (int j = 0; j < ATTN_PANEL;) {
-        uint64_t any = 0;
-        for (int v = 0; v < n; v++) any |= panel_bits(t, first + v, j0) >> j;
+        uint32_t any = 0;
+        for (int v = 0; v < n; v++) any |= t->bits[first + v][j0 / ATTN_PANEL] >> j;
         if (!any) return;
-        j += __builtin_ctzll(any);
+        j += __builtin_ctz(any);
         int len = ATTN_PANEL - j;
         for (int v = 0; v < n; v++) {
-            uint64_t b = panel_bits(t, first + v, j0) >> j, change = b & 1 ? ~b : b;
-            if (change && __builtin_ctzll(change) < len) len = __builtin_ctzll(change);
+            uint32_t b = t->bits[first + v][j0 / ATTN_PANEL] >> j, change = b & 1 ? ~b : b;
+            if (change && __builtin_ctz(change) < len) len = __builtin_ctz(change);
         }
         for (int v = 0; v < n;) { // neighbours that read together
             int end = v;
-            while (end < n && panel_bits(t, first + end, j0) >> j & 1) end++;
+            while (end < n && t->bits[first + end][j0 / ATTN_PANEL] >> j & 1) end++;
             if (end > v) add_values(t, first + v, end - v, value + j, j0 + j, len);
             v = end > v ? end : v + 1;
         }
