@@ -9,7 +9,7 @@
 #define V_NAME(f) f##_avx2
 #define V_INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
-#define V_UNROLL _Pragma("unroll")
+#define V_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define V_UNROLL _Pragma("GCC unroll 32")
 #endif

@@ -8,7 +8,7 @@
 #define V_NAME(f) f##_avx512
 #define V_INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
-#define V_UNROLL _Pragma("unroll")
+#define V_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define V_UNROLL _Pragma("GCC unroll 32")
 #endif
