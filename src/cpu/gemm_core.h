@@ -4,7 +4,7 @@
 // the order of k to a sum that starts at 0, and the block's sum is added to c. So no element depends on m, n or tiling.
 // Loops, outside in: blocks of k; blocks of GEMM_M rows of a (in L2); panels of a tile's columns of b, copied to the stack
 // (in L1; a copy, since rows of b a power of two apart would share cache sets); tiles of GEMM_ROWS rows (a from L2).
-enum { GEMM_K = 256, GEMM_M = 192 / GEMM_ROWS * GEMM_ROWS, GEMM_COLS = GEMM_VECS * V_N, GEMM_THIN = 2, GEMM_STRIP = 512 };
+enum { GEMM_K = 256, GEMM_M = 96 / GEMM_ROWS * GEMM_ROWS, GEMM_COLS = GEMM_VECS * V_N, GEMM_THIN = 2, GEMM_STRIP = 512 };
 
 // c[r, 0..GEMM_COLS) += a[r, 0..k) b for `rows` rows (a constant when inlined); b is a packed panel.
 V_INLINE void gemm_tile(int rows, const float *a, int64_t lda, const float *b, float *c, int64_t ldc, int64_t k) {
