@@ -176,7 +176,7 @@ static int compare_words(const logic_db *db, logic_word a, logic_type ta, logic_
     return i < j ? -1 : i > j;
 }
 
-bool eval_compare(exec *x, const llit *l, bool *out) {
+bool logic_compare_values(exec *x, const llit *l, bool *out) {
     logic_word a, b;
     if (!eval_expr(x, l->a, &a) || !eval_expr(x, l->b, &b)) return false;
     bool yes = type_is_text(l->a->type) && (l->op == OP_EQ || l->op == OP_NE) ? (a == b) == (l->op == OP_EQ)
@@ -503,7 +503,7 @@ static bool run(exec *x, const pstep *s) {
     bool yes;
     switch (s->kind) {
     case SP_ATOM: return run_atom(x, s);
-    case SP_FILTER: return eval_compare(x, s->lit, &yes) && (!yes || run(x, s + 1));
+    case SP_FILTER: return logic_compare_values(x, s->lit, &yes) && (!yes || run(x, s + 1));
     case SP_ASSIGN: return run_assign(x, s);
     case SP_TEST: return run_test(x, s);
     case SP_FOLD: return run_fold(x, s);

@@ -209,7 +209,7 @@ bool exec_plan(exec *x, lplan *p, tupset *out); // false: x->fail
 bool exec_fail(exec *x, tl_status status, span at, const char *fmt, ...) TL_PRINTF(4, 5);
 bool exec_memory(exec *x);                            // records mem.status
 bool eval_expr(exec *x, const lexpr *e, logic_word *out);
-bool eval_compare(exec *x, const llit *l, bool *out);
+bool logic_compare_values(exec *x, const llit *l, bool *out);
 tl_status run_all(logic_db *db, diag_list *dl);       // inside guarded()
 
 // ---- shared helpers ----------------------------------------------------------------------------------------
