@@ -1,8 +1,8 @@
 // bench_attention.c - speed of attention, the float32 product and the elementwise operations, beside what the machine can do.
 //
 //   bench_attention [ISA] [THREADS]
-// Attention is given as GB/s of keys and values read (decode) and as GFLOP/s (prefill), next to the read bandwidth and the
-// multiply-add peak measured in the same run, turn by turn; each figure is the best of several.
+// Attention is given as GB/s of keys and values read (decode) and as GFLOP/s (prefill), after the read bandwidth measured in
+// the same run; each figure is the best of several.
 #include <math.h>
 #include <time.h>
 

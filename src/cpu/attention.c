@@ -139,7 +139,7 @@ bool attn_item_done(const attn_args *a, const attn_item *it) {
     return true;
 }
 
-// A thread's scratch: scaled queries, scores, one panel of converted K or V, chunk and running results, see attn_tile.h.
+// A thread's scratch: scaled queries, scores, chunk and running results, one panel of converted K or V (attention_core.h).
 size_t attn_scratch_bytes(const attn_args *a) {
     int64_t vectors = group_size(a) > ATTN_TILE ? group_size(a) : ATTN_TILE;
     int64_t dk = (a->dk + 15) / 16 * 16, dv = (a->dv + 15) / 16 * 16, wide = dk > dv ? dk : dv;
