@@ -61,8 +61,16 @@ void ev_free(evaluator *ev);
 
 // Parses and runs a file (text NULL: read it) to its end, `main` included if `run_main`. Errors hold rendered messages.
 tl_status ev_run(evaluator *ev, const char *file, const char *text, size_t n, bool run_main, tl_error *err);
-// One REPL entry: like ev_run in the same scope; the value of a last expression is printed; on error nothing changes.
-tl_status ev_enter(evaluator *ev, const char *text, size_t n, tl_error *err);
+// One REPL entry: like ev_run in the same scope; the value of a last expression is printed. After an error everything is as
+// it was before. `keep` false: also after success.
+tl_status ev_enter(evaluator *ev, const char *text, size_t n, bool keep, tl_error *err);
+tl_status ev_load(evaluator *ev, const char *file, tl_error *err); // runs a file in the same scope, `main` included
+// The kind and shape of an expression's value, as one line.
+tl_status ev_type(evaluator *ev, const char *text, size_t n, sbuf *out, tl_error *err);
+// Names that begin with `prefix`: bindings, then builtins.
+void ev_names(evaluator *ev, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx);
+// Runs each `test NAME { }` of a file that ev_run has run, in a scope of its own; what it changes is taken back.
+void ev_tests(evaluator *ev, const char *file, void (*each)(void *ctx, const char *name, int line, double seconds, const char *message), void *ctx);
 void ev_set_dump(evaluator *ev, const char *what); // NULL, "ir", "plan": printed for each computation of a program
 
 // ---- the step function of a model ----------------------------------------------------------------

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "eval/value.h"
+#include "eval/explain.h"
 
 enum { MAX_CALL_DEPTH = 200 };
 
@@ -847,6 +847,8 @@ flow exec(evaluator *ev, const ast_stmt *s) {
     span saved = ev->g->at;
     ev->g->at = s->at;
     flow f = FLOW_NEXT;
+    explain_mark mark = {0};
+    if (ev->explain) mark = explain_begin(ev, s);
     switch (s->kind) {
     case ST_IMPORT: (void)ev_import(ev, s); break;
     case ST_DIM: declare_dims(ev, s); break;
@@ -901,6 +903,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "this statement is not supported yet");
     }
+    if (ev->explain) explain_end(ev, s, &mark);
     ev->g->at = saved;
     poll(ev, s->at);
     if (f == FLOW_NEXT) heap_maybe_collect(ev);

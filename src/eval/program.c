@@ -272,31 +272,6 @@ tl_status ev_run(evaluator *ev, const char *file, const char *text, size_t n, bo
     return ev_guarded(ev, run_job, &j, err);
 }
 
-static void enter_job(evaluator *ev, void *ctx) {
-    job *j = ctx;
-    unit *u = unit_new(ev, j->file, (str){arena_strndup(&ev->a, j->text, j->n), j->n});
-    if (tl_parse(&ev->a, &u->src, &ev->dl, &u->prog) != TL_OK) ev_throw(ev);
-    ev->cur = u;
-    for (const ast_stmt *s = u->prog->items; s; s = s->next) {
-        if (s->kind != ST_EXPR || s->next) {
-            if (exec(ev, s) != FLOW_NEXT) ev_fail(ev, s->at, "this has no place outside a loop or function");
-            continue;
-        }
-        value v = settle(ev, eval(ev, s->expr), s->at);
-        if (v.kind == V_NONE) continue;
-        sbuf b = {0};
-        v_print(ev, v, &b, true);
-        sbuf_putc(&b, '\n');
-        if (ev->o.host.print) ev->o.host.print(ev->o.host.ctx, b.p ? b.p : "", b.n);
-        sbuf_free(&b);
-    }
-}
-
-tl_status ev_enter(evaluator *ev, const char *text, size_t n, tl_error *err) {
-    job j = {.file = "input", .text = text, .n = n};
-    return ev_guarded(ev, enter_job, &j, err);
-}
-
 // ---- tracing -------------------------------------------------------------------------------------
 bool ev_has_step(const evaluator *ev) { return ev->step != NULL; }
 

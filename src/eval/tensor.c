@@ -1,7 +1,7 @@
 // tensor.c - tensors as views: leaves, layouts, computing what is lazy.
 #include <inttypes.h>
 
-#include "eval/value.h"
+#include "eval/explain.h"
 #include "gguf/quant.h"
 
 // ---- making --------------------------------------------------------------------------------------
@@ -211,6 +211,7 @@ static tl_status run_graph(evaluator *ev, ir_graph *g, buffer *into, tl_error *e
     plan_limits limits = {.max_rows = 1, .max_outs = 1, .max_slots = 1};
     TL_TRY(plan_new(g, &ev->o.host.backend, &limits, &p, err));
     if (ev->dump && strcmp(ev->dump, "plan") == 0) dump_graph(ev, g, p);
+    if (ev->explain) explain_graph(ev, g, p);
     plan_step step = {.rows = 1, .outs = 1};
     tl_status st = plan_run(p, &step, err);
     if (st == TL_OK) memcpy(into->data, plan_output(p, 0), into->bytes);

@@ -201,6 +201,8 @@ struct evaluator {
     bool std_loaded;
     VEC(const ast_stmt *) waiting; // lets whose sizes are not known yet
     ev_model *model;
+    unit *entries;           // the REPL's: all entries are one file
+    struct explainer *explain; // NULL: nobody wants to know
 };
 
 // ---- errors (never return) -----------------------------------------------------------------------

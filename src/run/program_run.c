@@ -2,13 +2,6 @@
 #include "run/run.h"
 #include "run/tokenizer_gguf.h"
 
-typedef struct program_host {
-    ev_host base;
-    tl_engine *engine;
-    const tl_program_options *o;
-    ev_model *opened;
-} program_host;
-
 static void host_print(void *ctx, const char *text, size_t n) {
     program_host *h = ctx;
     if (h->o->print) h->o->print(h->o->ctx, text, n);
@@ -57,7 +50,8 @@ static tl_status dump_step(const tl_program_options *o, tl_error *err) { // the 
     return TL_OK;
 }
 
-static tl_status run_program(program_host *h, const tl_program_options *o, tl_error *err) {
+tl_status program_start(program_host *h, const tl_program_options *o, evaluator **out, tl_error *err) {
+    *h = (program_host){.engine = o->engine, .o = o};
     ev_options eo = {.host = engine_host(o->engine, o->model), .model = o->model ? &o->model->m : NULL, .prompt = o->prompt, .args = o->args, .n_args = o->n_args};
     h->base = eo.host;
     eo.host.ctx = h;
@@ -67,12 +61,26 @@ static tl_status run_program(program_host *h, const tl_program_options *o, tl_er
     eo.host.open_model = host_open_model;
     eo.host.chat = host_chat;
     eo.host.color = o->color;
-    evaluator *ev = NULL;
-    TL_TRY(ev_new(&eo, &ev, err));
-    if (o->dump && strcmp(o->dump, "ast") != 0) ev_set_dump(ev, o->dump);
-    tl_status st = ev_run(ev, o->file, o->text, o->text_n, true, err);
-    bool step = ev_has_step(ev);
+    return ev_new(&eo, out, err);
+}
+
+void program_end(program_host *h, evaluator *ev) {
     ev_free(ev);
+    for (ev_model *m = h->opened, *next; m; m = next) {
+        next = m->next;
+        model_file_close(m);
+        mem_free(m);
+    }
+}
+
+tl_status tl_program_run(const tl_program_options *o, tl_error *err) {
+    program_host h;
+    evaluator *ev = NULL;
+    tl_status st = program_start(&h, o, &ev, err);
+    if (st == TL_OK && o->dump && strcmp(o->dump, "ast") != 0) ev_set_dump(ev, o->dump);
+    if (st == TL_OK) st = ev_run(ev, o->file, o->text, o->text_n, true, err);
+    bool step = st == TL_OK && ev_has_step(ev);
+    program_end(&h, ev);
     if (st != TL_OK || !step || !o->dump || !o->model) return st;
     // A model's step function: traced as a session would.
     tl_model *m;
@@ -82,16 +90,5 @@ static tl_status run_program(program_host *h, const tl_program_options *o, tl_er
     inner.model = m;
     st = dump_step(&inner, err);
     tl_model_free(m);
-    return st;
-}
-
-tl_status tl_program_run(const tl_program_options *o, tl_error *err) {
-    program_host h = {.engine = o->engine, .o = o};
-    tl_status st = run_program(&h, o, err);
-    for (ev_model *m = h.opened, *next; m; m = next) {
-        next = m->next;
-        model_file_close(m);
-        mem_free(m);
-    }
     return st;
 }

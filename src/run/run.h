@@ -25,6 +25,19 @@ struct tl_model {
     bool no_repair;
 };
 
+// A program's evaluator with what it may reach of the outside world. Both outlive neither `o` nor what that points to.
+typedef struct program_host {
+    ev_host base;
+    tl_engine *engine;
+    const tl_program_options *o;
+    ev_model *opened;
+} program_host;
+tl_status program_start(program_host *h, const tl_program_options *o, evaluator **out, tl_error *err);
+void program_end(program_host *h, evaluator *ev); // ev may be NULL
+
+evaluator *repl_evaluator(tl_repl *r);
+const tl_program_options *repl_options(const tl_repl *r);
+
 void engine_warn(const tl_engine *e, const char *fmt, ...) TL_PRINTF(2, 3);
 plan_backend engine_backend(tl_engine *e, tl_model *m);
 ev_host engine_host(tl_engine *e, tl_model *m); // m may be NULL

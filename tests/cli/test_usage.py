@@ -3,7 +3,8 @@ import unittest
 
 from common import Case, main
 
-COMMANDS = ["chat", "generate", "models", "pull", "inspect", "run", "tokenize", "detokenize", "score", "bench"]
+COMMANDS = ["chat", "generate", "models", "pull", "inspect", "run", "repl", "check", "test", "explain", "fmt", "lsp", "tokenize", "detokenize",
+            "score", "bench"]
 
 # (arguments, what stderr has in it)
 WRONG = [

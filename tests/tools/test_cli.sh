@@ -13,7 +13,7 @@ expect() {
     shift 2
     "$@" >out 2>&1 </dev/null
     got=$?
-    if [ $got -ne "$status" ] || ! grep -qF -- "$text" out; then
+    if [ $got -ne "$status" ] || { [ -n "$text" ] && ! grep -qF -- "$text" out; }; then
         echo "FAILED ($got instead of $status, wanted: $text): $*"
         cat out
         failed=1
@@ -29,7 +29,7 @@ expect 0 '' "$tl" fmt a.tl
 expect 0 '' "$tl" fmt --check a.tl
 printf 'let x = 1\nprint(x)\n' | cmp -s - a.tl || { echo "FAILED: fmt"; cat a.tl; failed=1; }
 printf 'let  x=1\n' | "$tl" fmt - | grep -qx 'let x = 1' || { echo "FAILED: fmt -"; failed=1; }
-printf 'let x = (\n' >bad.tl
+printf 'let x = (1\n' >bad.tl
 expect 1 "bad.tl:1:9: error: '(' is never closed" "$tl" fmt bad.tl
 expect 1 'No such file' "$tl" fmt missing.tl
 expect 0 '' "$tl" fmt --check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
@@ -46,5 +46,96 @@ expect 1 "'y' is never used" "$tl" check --strict unused.tl
 expect 2 'something is missing' "$tl" check
 expect 1 'No such file' "$tl" check missing.tl
 expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
+
+# ---- test
+cat >tests.tl <<'END'
+let k = 3
+let xs = [1]
+test changes {
+    k := 4
+    push(xs, 2)
+    assert k == 4 and len(xs) == 2
+}
+test fresh { assert k == 3 and len(xs) == 1 and xs[0] == 1 }
+main { print("main runs") }
+END
+printf 'test wrong { assert 1 == 2, "one" }\ntest right { assert true }\n' >failing.tl
+expect 0 '2 passed, 0 failed' "$tl" test tests.tl
+grep -q 'main runs' out && { echo "FAILED: tl test ran main"; failed=1; }
+expect 1 'one: 1 == 2' "$tl" test failing.tl
+expect 1 '3 passed, 1 failed' "$tl" test tests.tl failing.tl
+expect 1 "unknown name 'b'" "$tl" test wrong.tl
+expect 1 'No such file' "$tl" test missing.tl
+
+# ---- repl: from a pipe. session STATUS TEXT: entries on stdin
+session() {
+    status=$1 text=$2
+    cat >entries
+    "$tl" repl <entries >out 2>&1
+    got=$?
+    if [ $got -ne "$status" ] || ! grep -qxF -- "$text" out; then
+        echo "FAILED ($got instead of $status, wanted the line: $text)"
+        cat entries out
+        failed=1
+    fi
+}
+printf 'let x = 2\nx + 1\n' | session 0 3
+printf 'fn f(a) {\n    a * 2\n}\nf(4)\n' | session 0 8
+printf 'let x =\n  5\nx\n' | session 0 5
+printf '"a // b"\n' | session 0 '"a // b"'
+printf 'let m = {"a": 1}\nm["a"] = 2; let n = 1; error("no")\nm\n' | session 1 '{"a": 1}'
+printf 'let n = 1; error("no")\nn\n' | session 1 "input:1:1: error: unknown name 'n'"
+printf 'let xs = [[1]]\npush(xs[0], 2); error("no")\nxs\n' | session 1 '[[1]]'
+printf 'dim e = 3\nlet x[e] = [1.0, 2.0, 3.0]\nY[e] = 2 x[e]\n:type Y\n' | session 0 'float32[e=3]'
+printf ':type 1 + 1\n' | session 0 'an integer'
+printf 'let x[e] = [1.0, 2.0]\n:explain Y[e] = 2 x[e]\nY\n' | session 1 "input:1:1: error: unknown name 'Y'"
+printf 'let x[e] = [1.0, 2.0]\n:explain Y[e] = 2 x[e]\n' | session 0 '  loops   e in 2'
+printf ':load tests.tl\nk\n' | session 0 'main runs'
+printf ':load missing.tl\n1 + 1\n' | session 1 2
+printf ':hlep\n' | session 1 'there is no command :hlep; did you mean :help?'
+printf '1 + 1\n:quit\nerror("not reached")\n' | session 0 2
+printf 'let z = (1 +\n' | session 1 "input:1:13: error: expected an expression after '+', found the end of the file"
+
+# ---- explain
+cat >order.tl <<'END'
+dim i = 30, j = 2, k = 40, l = 3
+A[i, j] = randn(30, 2)[i, j]
+B[j, k] = randn(2, 40)[j, k]
+C[k, l] = randn(40, 3)[k, l]
+D[i, l] = A[i, j] B[j, k] C[k, l]
+print("not shown")
+END
+expect 0 'order.tl:5: D[i, l] = A[i, j] B[j, k] C[k, l]' "$tl" explain order.tl:5
+expect 0 'loops   i in 30, l in 3; sum over j in 2, k in 40' "$tl" explain order.tl:5
+expect 0 '420 operations in this order; 7200 if all indices ran at once' "$tl" explain order.tl:5
+grep -q 'kernels EINSUM' out || { echo "FAILED: explain names no kernel"; cat out; failed=1; }
+grep -q 'not shown' out && { echo "FAILED: explain prints what the program prints"; failed=1; }
+expect 0 'digraph' "$tl" explain --dot order.tl:5
+expect 0 'stage 0' "$tl" explain --plan order.tl:5
+expect 2 'no equation that was computed stands here' "$tl" explain order.tl:6
+expect 2 'either --plan or --dot' "$tl" explain --plan --dot order.tl
+expect 1 "unknown name 'b'" "$tl" explain wrong.tl
+
+# ---- lsp
+sh "$source/tests/tools/messages.sh" <"$source/tests/tools/lsp.in" | "$tl" lsp >lsp.out
+[ $? -eq 0 ] || { echo "FAILED: lsp's exit status"; failed=1; }
+while IFS= read -r text; do
+    grep -qF -- "$text" lsp.out || { echo "FAILED: lsp does not answer $text"; cat lsp.out; failed=1; }
+done <<'END'
+"hoverProvider":true
+"message":"unknown name 'Z'"
+tensor x[e=2]
+"range":{"start":{"line":2,"character":4},"end":{"line":2,"character":5}}
+"label":"print_top_k"
+"newText":"dim e = 2
+"name":"Y"
+there is no such method
+"diagnostics":[]
+"id":8,"result":null
+END
+printf 'Content-Length: 3\r\n\r\n{x}' | "$tl" lsp >lsp.out
+[ $? -eq 1 ] && grep -q 'this is no JSON' lsp.out || { echo "FAILED: lsp and broken JSON"; failed=1; }
+printf 'Content-Length: 99999999999\r\n\r\n' | "$tl" lsp >lsp.out
+[ $? -eq 1 ] || { echo "FAILED: lsp and a huge message"; failed=1; }
 
 exit $failed
