@@ -4,7 +4,7 @@
 #include <math.h>
 #include <time.h>
 
-#include "eval/value.h"
+#include "eval/relations.h"
 
 value named_arg(call *c, const char *name, int position, value otherwise) {
     if (c->names)
@@ -43,6 +43,7 @@ static value f_len(call *c) {
     case V_LIST: return v_int((int64_t)v.list->n);
     case V_MAP: return v_int((int64_t)v.map->n);
     case V_RANGE: return v_int(v.range.hi > v.range.lo ? v.range.hi - v.range.lo : 0);
+    case V_RELATION: return v_int(relation_count(c->ev, v.rel, c->at));
     case V_TENSOR:
         if (v.t->rank && !v.t->ax[0].sym) return v_int(v.t->ax[0].size);
         break;

@@ -11,6 +11,7 @@ enum { EQ_LABELS = 24, EQ_OPERANDS = 12 };
 typedef struct eq_label {
     const char *name; // interned, primes included
     const char *dim;  // without primes
+    const char *domain; // kind of entity, or NULL
     int64_t size;     // -1: not known yet
     ir_sym sym;
     const ast_stmt *decl;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "eval/eq.h"
+#include "eval/relations.h"
 
 // ---- the head ------------------------------------------------------------------------------------
 typedef struct head {
@@ -265,6 +266,11 @@ static void define_whole(equation *q, const ast_stmt *s, head *h, operand x) {
         }
         t = tensor_reshape(ev, t, h->n_axes, sizes, s->head.at);
     }
+    binding *outer = find_name(ev, s->head.name);
+    if (outer && outer->v.kind == V_RELATION && !outer->v.rel->cache) {
+        relation_assign(ev, outer->v.rel, t, s->assign == AS_OR || s->assign == AS_ADD, s->head.at);
+        return;
+    }
     if (b && !fresh) b->v = v_of_tensor(t);
     else env_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at)->constant = s->assign == AS_EQ && s->kind != ST_LET;
 }
@@ -299,10 +305,6 @@ void exec_rule(evaluator *ev, const ast_stmt *s) {
     ev->pending++;
     equation q = {.ev = ev, .stmt = s};
     binding *b = env_find_here(ev->scope, s->head.name);
-    if (b && b->v.kind == V_RELATION) {
-        ev->code = TL_E_UNSUPPORTED;
-        ev_fail(ev, s->at, "rules over declared relations are not supported yet");
-    }
     eq_solve(&q, s);
     head h;
     read_head(&q, &s->head, 0, &h);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "eval/explain.h"
+#include "eval/relations.h"
 
 enum { MAX_CALL_DEPTH = 200 };
 
@@ -30,7 +31,7 @@ double want_float(evaluator *ev, value v, span at, const char *what) {
 
 tensor *want_tensor(evaluator *ev, value v, span at, const char *what) {
     switch (v.kind) {
-    case V_TENSOR: case V_INT: case V_FLOAT: case V_BOOL: case V_LIST: case V_PARTS: case V_PATH: case V_RANGE: return value_tensor(ev, v, at);
+    case V_TENSOR: case V_INT: case V_FLOAT: case V_BOOL: case V_LIST: case V_PARTS: case V_PATH: case V_RANGE: case V_RELATION: return value_tensor(ev, v, at);
     default: ev_fail(ev, at, "%s must be a tensor, found %s", what, v_names[v.kind]);
     }
 }
@@ -315,7 +316,8 @@ static value index_tensor(evaluator *ev, tensor *t, const ast_expr *e) {
             continue;
         }
         if (t->ax[ax].sym) ev_fail(ev, ix->at, "one row of a step cannot be picked by number");
-        int64_t i = clamp_index(ev, want_int(ev, v, ix->at, "an index"), t->ax[ax].size, ix->at);
+        int64_t at = v.kind == V_STR ? entity_position(ev, t->ax[ax].domain, v_text(v), ix->at) : want_int(ev, v, ix->at, "an index");
+        int64_t i = clamp_index(ev, at, t->ax[ax].size, ix->at);
         t = tensor_select(ev, t, ax, i, i + 1, true);
         ax--;
     }
@@ -339,6 +341,7 @@ static value index_path(evaluator *ev, v_path *p, const ast_expr *e) {
 
 value index_value(evaluator *ev, value base, const ast_expr *e) {
     base = settle(ev, base, e->at);
+    if (base.kind == V_RELATION && !base.rel->cache) base = v_of_tensor(relation_tensor(ev, base.rel, e->at));
     const ast_index *ix = e->index;
     switch (base.kind) {
     case V_TENSOR: return index_tensor(ev, base.t, e);
@@ -533,6 +536,7 @@ static value call_expr(evaluator *ev, const ast_expr *e) {
     value callee = eval(ev, e->kids);
     int n = e->n_kids - 1;
     if (n > 64) ev_fail(ev, e->at, "more than 64 arguments");
+    if (callee.kind == V_RELATION && !callee.rel->cache) return ask_relation(ev, e);
     if (callee.kind == V_TENSOR || callee.kind == V_PARTS || callee.kind == V_RELATION)
         ev_fail_fix(ev, e->at, "write it in an equation or a rule, or index it with [ ]", "%s is not called like a function here", v_names[callee.kind]);
     value args[64];
@@ -854,9 +858,15 @@ flow exec(evaluator *ev, const ast_stmt *s) {
     case ST_DIM: declare_dims(ev, s); break;
     case ST_TENSOR: declare_tensor(ev, s); break;
     case ST_RELATION: {
+        bool cache = false;
+        for (const ast_param *p = s->params; p; p = p->next) cache |= p->type && str_is(p->type->name, "slot");
+        if (!cache) {
+            declare_relation(ev, s);
+            break;
+        }
         v_relation *r = heap_new(ev, sizeof *r, V_RELATION);
         r->def = s;
-        for (const ast_param *p = s->params; p; p = p->next) r->cache |= p->type && str_is(p->type->name, "slot");
+        r->cache = true;
         env_put(ev, ev->scope, s->head.name, (value){.kind = V_RELATION, .rel = r}, s->head.at);
         break;
     }
@@ -877,10 +887,14 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         break;
     case ST_ASSIGN:
         if (!s->head.indexed && !s->where) assign_name(ev, s);
+        else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
         else if (element_target(ev, s)) assign_element(ev, s, find_name(ev, s->head.name));
         else exec_equation(ev, s);
         break;
-    case ST_RULE: exec_rule(ev, s); break;
+    case ST_RULE:
+        if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
+        else exec_rule(ev, s);
+        break;
     case ST_IF:
         if (truthy(ev, eval(ev, s->expr), s->expr->at)) f = exec_scoped(ev, s->body);
         else if (s->orelse) f = exec_scoped(ev, s->orelse);
@@ -895,11 +909,16 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         f = FLOW_RETURN;
         break;
     case ST_ASSERT: exec_assert(ev, s); break;
-    case ST_EXPR: (void)eval(ev, s->expr); break;
+    case ST_EXPR:
+        if (s->expr->kind == EX_CALL && is_relation(ev, s->expr->kids)) exec_fact(ev, s->expr);
+        else (void)eval(ev, s->expr);
+        break;
+    case ST_ENTITY: declare_entity(ev, s); break;
+    case ST_QUERY: exec_query(ev, s); break;
     case ST_LEARN:
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "'learn' is understood, but learning is not there yet");
-    case ST_ENTITY: case ST_EMBEDDING: case ST_QUERY: case ST_INFER:
+    case ST_EMBEDDING: case ST_INFER:
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "this statement is not supported yet");
     }

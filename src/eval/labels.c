@@ -39,6 +39,7 @@ bool eq_size(equation *q, int label, const axis *a, span at, const char *what) {
         diag_fix(&q->ev->dl, d, "use index %s here", a->dim);
         ev_throw(q->ev);
     }
+    if (!l->domain) l->domain = a->domain;
     if (a->sym) {
         if (l->size >= 0 && !l->sym) ev_fail(q->ev, at, "index '%s' has the fixed size %" PRId64 ", but %s runs over the rows of a step", l->name, l->size, what);
         if (l->sym && l->sym != a->sym) ev_fail(q->ev, at, "index '%s' runs over the step's rows and over its outputs", l->name);
@@ -180,7 +181,7 @@ void eq_collect(equation *q, const ast_expr *e) {
     }
     if (is_atom(ev, e, &base)) {
         const ast_index *args = eq_atom_args(e, ev->g->a);
-        if (base.kind == V_RELATION) {
+        if (base.kind == V_RELATION && base.rel->cache) {
             int pos = 0;
             for (const ast_index *ix = args; ix; ix = ix->next, pos++) {
                 if (!plain_label(ev, ix)) {
@@ -188,7 +189,7 @@ void eq_collect(equation *q, const ast_expr *e) {
                     continue;
                 }
                 int l = eq_label_of(q, ix->expr->name, ix->at);
-                if (pos == 1 && base.rel->cache && ev->trace) {
+                if (pos == 1 && ev->trace) {
                     axis a = {.size = ev->trace->n_ctx};
                     (void)eq_size(q, l, &a, ix->at, "the cache's slots");
                 }

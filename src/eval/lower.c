@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "eval/eq.h"
+#include "eval/relations.h"
 
 operand eq_const(double k) { return (operand){.is_const = true, .k = k}; }
 
@@ -133,6 +134,11 @@ static void read_position(equation *q, reading *r, const ast_index *ix, const ax
         else ev_fail(ev, ix->at, "unknown index '%.*s'", (int)e->name.n, e->name.p);
         return;
     }
+    binding *text = e->kind == EX_NAME ? find_name(ev, e->name) : NULL;
+    if (e->kind == EX_STRING || (text && text->v.kind == V_STR)) { // a member of the kind that numbers the axis
+        r->base.offset += entity_position(ev, a->domain, want_str(ev, eval(ev, e), e->at, "a member"), ix->at) * a->stride;
+        return;
+    }
     int64_t coef[EQ_LABELS] = {0}, constant = 0;
     if (affine(q, e, coef, &constant)) {
         bool any = false;
@@ -196,10 +202,6 @@ static operand finish_read(equation *q, reading *r) {
 
 static operand read_relation(equation *q, const v_relation *rel, const ast_index *list, int n_index, span at) {
     evaluator *ev = q->ev;
-    if (!rel->cache) {
-        ev->code = TL_E_UNSUPPORTED;
-        ev_fail(ev, at, "relations other than the cache's owner are not usable in equations yet");
-    }
     if (!ev->tracing) ev_fail(ev, at, "the relation '%.*s' is known only inside a model's step function", (int)rel->def->head.name.n, rel->def->head.name.p);
     if (n_index != 2) ev_fail(ev, at, "'%.*s' has 2 arguments: a sequence and a slot", (int)rel->def->head.name.n, rel->def->head.name.p);
     const ast_index *s = list->next;
@@ -221,7 +223,7 @@ static operand read_relation(equation *q, const v_relation *rel, const ast_index
 
 operand eq_read(equation *q, value v, const ast_index *list, int n_index, span at) {
     evaluator *ev = q->ev;
-    if (v.kind == V_RELATION) return read_relation(q, v.rel, list, n_index, at);
+    if (v.kind == V_RELATION && v.rel->cache) return read_relation(q, v.rel, list, n_index, at);
     reading r = {0};
     axis ax[IR_MAX_RANK];
     int rank = 0;
@@ -477,7 +479,7 @@ tensor *eq_tensor(equation *q, const operand *o, const int *labels, int n) {
     t->type = o->boolean ? DT_BOOL : !o->is_const && o->node->type == DT_I32 ? DT_I32 : DT_F32;
     for (int i = 0; i < n; i++) {
         const eq_label *l = &q->lab[labels[i]];
-        t->ax[i] = (axis){.size = l->size, .sym = l->sym, .dim = l->dim, .dim_decl = l->decl, .dim_at = l->at};
+        t->ax[i] = (axis){.size = l->size, .sym = l->sym, .dim = l->dim, .domain = l->domain, .dim_decl = l->decl, .dim_at = l->at};
         t->ax[i].stride = !o->is_const && o->labels & eq_bit(labels[i]) ? o->stride[labels[i]] : 0;
     }
     return t;

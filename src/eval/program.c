@@ -178,6 +178,7 @@ static void prelude(evaluator *ev, void *ctx) {
     add_builtins(ev, builtins_core);
     add_builtins(ev, builtins_tensor);
     add_builtins(ev, builtins_model);
+    add_builtins(ev, builtins_relation);
     scope *std = env_new(ev, NULL);
     ev->global = ev->scope = std;
     unit *u = unit_new(ev, "std/nn.tl", ev_embedded("std/nn.tl"));
@@ -212,6 +213,7 @@ tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
 void ev_free(evaluator *ev) {
     if (!ev) return;
     heap_free(ev);
+    logic_db_free(ev->logic);
     map_free(&ev->names);
     map_free(&ev->builtins);
     vec_free(&ev->dims);

@@ -336,6 +336,7 @@ static void list_fill(evaluator *ev, value v, int depth, int rank, const int64_t
 tensor *value_tensor(evaluator *ev, value v, span at) {
     v = settle(ev, v, at);
     if (v.kind == V_TENSOR) return v.t;
+    if (v.kind == V_RELATION) return relation_tensor(ev, v.rel, at);
     if (v.kind == V_PATH) return value_tensor(ev, path_value(ev, v.path, at), at);
     if (v.kind == V_RANGE) {
         tensor *t = tensor_new(ev, 1);

@@ -131,6 +131,7 @@ static void mark_kids(marker *m, obj *o) {
         break;
     case V_TENSOR: mark_obj(m, (obj *)((tensor *)o)->buf); break;
     case V_FN: mark_obj(m, (obj *)((v_fn *)o)->env); break;
+    case V_RELATION: mark_obj(m, (obj *)((v_relation *)o)->whole); break;
     case V_STATE: mark_value(m, ((v_statedecl *)o)->now); break;
     case V_FAMILY: mark_obj(m, (obj *)((v_family *)o)->members); break;
     case V_PARTS: {

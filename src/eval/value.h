@@ -7,6 +7,7 @@
 #include <setjmp.h>
 
 #include "eval/eval.h"
+#include "logic/logic.h"
 
 typedef enum {
     V_NONE, V_INT, V_FLOAT, V_BOOL, V_STR, V_LIST, V_MAP, V_TENSOR, V_FN, V_BUILTIN, V_RELATION, V_STATE, V_MODEL,
@@ -91,6 +92,7 @@ typedef struct axis {
     int64_t stride;     // elements
     ir_sym sym;
     const char *dim;    // interned name, NULL: none
+    const char *domain; // interned kind of entity that numbers it, or NULL
     const ast_stmt *dim_decl; // the `dim` statement when the name is declared
     span dim_at;        // where the axis got its name
 } axis;
@@ -138,7 +140,14 @@ struct v_parts { // a tensor being defined piece by piece: R[p, 0] = .., R[p, 1]
     int64_t const_size[IR_MAX_RANK];
     tensor *whole;       // assembled on first use
 };
-struct v_relation { obj o; const ast_stmt *def; bool cache; void *logic; };
+struct v_relation {
+    obj o;
+    const ast_stmt *def;
+    bool cache;          // says who reads which slot: known inside a step function only
+    logic_rel *logic;    // any other
+    tensor *whole;       // its rows as of `version`, or NULL
+    int64_t version;
+};
 
 // ---- evaluator ---------------------------------------------------------------------------------------
 typedef struct unit { // a parsed file
@@ -203,6 +212,9 @@ struct evaluator {
     ev_model *model;
     unit *entries;           // the REPL's: all entries are one file
     struct explainer *explain; // NULL: nobody wants to know
+    logic_db *logic;         // made by the first relation
+    bool in_test;            // the engine is evaluating: it cannot be asked
+    int64_t logic_version;   // of its facts and rules
 };
 
 // ---- errors (never return) -----------------------------------------------------------------------
@@ -274,7 +286,8 @@ tensor *tensor_reduce(evaluator *ev, fold_kind k, tensor *t, int axis_no, span a
 tensor *tensor_gather_rows(evaluator *ev, tensor *table, int axis_no, tensor *ids, span at);
 tensor *tensor_select(evaluator *ev, tensor *t, int axis_no, int64_t lo, int64_t hi, bool drop); // slice or fix
 tensor *tensor_concat(evaluator *ev, tensor **parts, int n, int axis_no, span at);
-tensor *value_tensor(evaluator *ev, value v, span at);      // numbers and nested lists become tensors
+tensor *value_tensor(evaluator *ev, value v, span at);      // numbers, nested lists and relations become tensors
+tensor *relation_tensor(evaluator *ev, v_relation *rel, span at);
 
 // ---- dims ------------------------------------------------------------------------------------------
 dim_entry *dim_find(evaluator *ev, const char *name); // NULL if unknown
@@ -329,7 +342,7 @@ struct builtin {
 };
 tensor *stored_tensor(evaluator *ev, ev_model *m, str name);
 _Noreturn void no_such_tensor(evaluator *ev, ev_model *m, str name, span at);
-extern const builtin builtins_core[], builtins_tensor[], builtins_model[]; // ended by name NULL
+extern const builtin builtins_core[], builtins_tensor[], builtins_model[], builtins_relation[]; // ended by name NULL
 int map_function(str name);  // MAP op of an elementwise function ("silu"), or -1
 value named_arg(call *c, const char *name, int position, value otherwise);
 
