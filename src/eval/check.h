@@ -84,6 +84,7 @@ typedef struct chk_eq { // a statement with index variables
     chk_label lab[CHK_LABELS];
     int n;
     bool rule;          // names may be constants
+    bool valued;        // an equation over relations: R(x) min= S(x) + T(x, y)
 } chk_eq;
 
 chk_symbol *chk_find(const checker *c, str name);

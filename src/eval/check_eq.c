@@ -94,6 +94,25 @@ static void softmax_masks(checker *c, const ast_expr *e) {
     for (const ast_expr *k = e->kids; k; k = k->next) softmax_masks(c, k);
 }
 
+// (W[i, j] x[j]) ^ 2 with j summed: the evaluator refuses to guess.
+static void check_powers(checker *c, const ast_expr *e, const chk_eq *q) {
+    const ast_expr *b = e->kids;
+    if (e->kind == EX_BINARY && e->op == OP_POW && b->kind == EX_BINARY && (b->op == OP_MUL || b->op == OP_JUXT)) {
+        chk_eq inside = {0};
+        collect(c, b, &inside, false);
+        for (int i = 0; i < inside.n; i++) {
+            const chk_label *l = NULL;
+            for (int k = 0; k < q->n; k++)
+                if (str_eq(q->lab[k].name, inside.lab[i].name)) l = &q->lab[k];
+            if (!l || l->left || l->folded || !l->right) continue;
+            diag *d = diag_add(c->dl, DG_ERROR, e->at, "index '%.*s' is summed in a product inside a power: is the sum raised, or each product?", (int)l->name.n, l->name.p);
+            diag_fix(c->dl, d, "the sum raised: sum[%.*s](...) ^ n;  each product raised and then summed: (...)^n with each factor raised by itself", (int)l->name.n, l->name.p);
+            return;
+        }
+    }
+    for (const ast_expr *k = e->kids; k; k = k->next) check_powers(c, k, q);
+}
+
 // ---- what is defined -----------------------------------------------------------------------------
 static chk_symbol *here(const checker *c, str name) {
     for (chk_symbol *s = c->scope->first; s; s = s->next)
@@ -128,10 +147,24 @@ static void defined_twice(checker *c, const ast_stmt *s, const chk_symbol *first
 }
 
 static void check_rank(checker *c, const ast_stmt *s, const chk_symbol *b) {
-    if (b->rank < 0 || b->rank == s->head.n_index) return;
+    bool as_function = b->kind == CK_RELATION && s->kind == ST_ASSIGN && s->head.round && s->head.n_index == b->rank - 1;
+    if (b->rank < 0 || b->rank == s->head.n_index || as_function) return;
     diag *d = diag_add(c->dl, DG_ERROR, s->head.at, "'%.*s' has %d ax%s, %d ind%s given", (int)b->name.n, b->name.p, b->rank, b->rank == 1 ? "is" : "es", s->head.n_index,
                        s->head.n_index == 1 ? "ex is" : "ices are");
     diag_note(c->dl, d, b->at, "declared here");
+}
+
+// Both fix the same axes at the same numbers; other expressions count as different.
+static bool same_part(const ast_head *a, const ast_head *b) {
+    const ast_index *x = a->index, *y = b->index;
+    bool numbers = false;
+    for (; x && y; x = x->next, y = y->next) {
+        if (x->kind != IX_EXPR || y->kind != IX_EXPR || x->expr->kind != y->expr->kind) return false;
+        if (x->expr->kind == EX_INT && x->expr->i != y->expr->i) return false;
+        if (x->expr->kind != EX_INT && x->expr->kind != EX_NAME) return false;
+        numbers |= x->expr->kind == EX_INT;
+    }
+    return numbers && !x && !y;
 }
 
 static void define(checker *c, const ast_stmt *s, chk_symbol *b, bool split) {
@@ -156,6 +189,7 @@ static void define(checker *c, const ast_stmt *s, chk_symbol *b, bool split) {
     }
     if (fixed && own && own->kind == CK_TENSOR && s->kind != ST_LET) { // another part
         check_rank(c, s, own);
+        if (same_part(&s->head, &own->def->head) && s->assign == AS_EQ) defined_twice(c, s, own, "for these elements already");
         return;
     }
     chk_symbol *n = chk_declare(c, CK_TENSOR, s->head.name, s->head.at, s);
@@ -164,8 +198,8 @@ static void define(checker *c, const ast_stmt *s, chk_symbol *b, bool split) {
 }
 
 void chk_equation(checker *c, const ast_stmt *s) {
-    chk_eq q = {0};
     chk_symbol *b = chk_find(c, s->head.name);
+    chk_eq q = {.valued = b && b->kind == CK_RELATION, .rule = b && b->kind == CK_RELATION};
     bool let = s->kind == ST_LET && !chk_has_free(c, s->expr); // names axes of a value
     head_labels(c, s, &q);
     if (s->expr) collect(c, s->expr, &q, false);
@@ -179,7 +213,8 @@ void chk_equation(checker *c, const ast_stmt *s) {
     if (existing && b->kind != CK_STATE && s->assign != AS_SET) chk_use(c, (span){0}, b);
     if (s->expr) chk_expr(c, s->expr, &q);
     chk_literals(c, s->where, &q);
-    need_sizes(c, &q);
+    if (!q.valued) need_sizes(c, &q);
+    if (s->expr && s->kind == ST_ASSIGN) check_powers(c, s->expr, &q);
     if (s->expr) check_dot(c, s), softmax_masks(c, s->expr);
     define(c, s, b, let);
 }

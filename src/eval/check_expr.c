@@ -219,7 +219,8 @@ static void arguments(checker *c, const ast_expr *e, const chk_symbol *s) {
 
 static void atom(checker *c, const ast_expr *e, chk_symbol *s, chk_eq *q) {
     int n = e->n_kids - 1, pos = 0;
-    if (s->rank >= 0 && n != s->rank) {
+    bool as_function = q && q->valued && s->kind == CK_RELATION && n == s->rank - 1; // its last column is the value
+    if (s->rank >= 0 && n != s->rank && !as_function) {
         if (s->kind == CK_RELATION) {
             diag *d = diag_add(c->dl, DG_ERROR, e->at, "'%.*s' has %d argument%s, %d given", (int)s->name.n, s->name.p, s->rank, s->rank == 1 ? "" : "s", n);
             diag_note(c->dl, d, s->at, "declared here");

@@ -67,7 +67,11 @@ static const row rows[] = {
     {"let X[p, s] = [[1.0]]\nA[p, s.] = softmax(X[p, s])", {0}},
     {"let X[p, s] = [[1.0]]\nM(p, s) <- X[p, s] > 0\nA[p, s.] = softmax(X[p, s] M(p, s))", {"W 3: a mask as a factor under softmax"}},
     {"let X[p, s] = [[1.0]]\nM(p, s) <- X[p, s] > 0\nA[p, s.] = softmax(X[p, s]) where M(p, s)", {0}},
+    {"let W[i, j] = [[1.0]]\nlet x[j] = [1.0]\nY[i] = (W[i, j] x[j]) ^ 2", {"E 3: index 'j' is summed in a product inside a power"}},
+    {"let W[i, j] = [[1.0]]\nlet x[j] = [1.0]\nY[i] = sum[j](W[i, j] x[j]) ^ 2", {0}},
+    {"let X[i] = [1.0]\nR[i, 0] = X[i]\nR[i, 0] = 2.0 X[i]", {"E 3: 'R' is defined for these elements already"}},
     // rules
+    {"relation Edge(x: string, y: string, w: int)\nrelation Dist(x: string, d: int)\nDist(\"a\", 0)\nDist(y) min= Dist(x) + Edge(x, y)", {0}},
     {"relation P(x: entity, y: entity)\nrelation A(x: entity, y: entity)\nA(x, z) <- A(x, y), P(y, z)\nA(x, z) <- P(x, y)", {"E 4: 'z' does not occur in the body"}},
     {"entity N = {a, b}\nrelation E(x: N, y: N)\nrelation R(x: N)\nE(a, b)\nR(a) <- E(a, b)\nquery R(x) where x != b", {0}},
     // flow

@@ -46,6 +46,12 @@ expect 1 "'y' is never used" "$tl" check --strict unused.tl
 expect 2 'something is missing' "$tl" check
 expect 1 'No such file' "$tl" check missing.tl
 expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
+for program in "$source"/tests/programs/*.tl; do # what runs has no errors
+    case $program in
+    */bad_*) ;;
+    *) expect 0 '' "$tl" check "$program" ;;
+    esac
+done
 
 # ---- test
 cat >tests.tl <<'END'
