@@ -4,6 +4,7 @@
 
 #include "eval/eq.h"
 #include "eval/relations.h"
+#include "eval/update.h"
 
 // ---- the head ------------------------------------------------------------------------------------
 typedef struct head {
@@ -76,6 +77,14 @@ static operand select_where(equation *q, operand mask, operand x, double otherwi
     return eq_map(q, MAP_SELECT, in, 3);
 }
 
+static operand log_softmax(equation *q, operand x, const operand *mask, int label) { // x - m - log sum exp(x - m), m the largest
+    if (mask) x = select_where(q, *mask, x, -INFINITY);
+    operand in[2] = {x, eq_fold(q, FOLD_MAX, &x, eq_bit(label))};
+    operand d = eq_map(q, MAP_SUB, in, 2), e = eq_map(q, MAP_EXP, &d, 1), sum = eq_fold(q, FOLD_SUM, &e, eq_bit(label));
+    operand out[2] = {d, eq_map(q, MAP_LOG, &sum, 1)};
+    return eq_map(q, MAP_SUB, out, 2);
+}
+
 static operand right_softmax(equation *q, const ast_stmt *s, const head *h) {
     evaluator *ev = q->ev;
     const ast_expr *e = s->expr;
@@ -91,13 +100,13 @@ static operand right_softmax(equation *q, const ast_stmt *s, const head *h) {
         n += eq_order(q, &mask, more, labels + n);
     }
     labels[n++] = h->normalised;
+    if (str_is(e->kids->name, "log_softmax")) return log_softmax(q, x, s->where ? &mask : NULL, h->normalised);
     ir_space sp;
     eq_space(q, labels, n, &sp);
     ir_edge a = eq_edge(q, &x, labels, n), m;
     bool masked = s->where && !mask.is_const;
     if (masked) m = eq_edge(q, &mask, labels, n);
     operand r = eq_space_result(q, labels, n, &sp, ir_softmax(ev->g, &sp, &a, masked ? &m : NULL));
-    if (str_is(e->kids->name, "log_softmax")) r = eq_map(q, MAP_LOG, &r, 1);
     return r;
 }
 
@@ -134,7 +143,11 @@ static operand right_side(equation *q, const ast_stmt *s, const head *h) {
     }
     operand x = eq_scope(q, s->expr, all);
     eq_set labels = (x.is_const ? 0 : x.labels) | (mask.is_const ? 0 : mask.labels), over = labels & ~h->keep;
-    if (!s->where) return eq_fold(q, k, &x, over);
+    if (!s->where) {
+        operand r = eq_fold(q, k, &x, over);
+        r.boolean |= k == FOLD_OR && !r.is_const;
+        return r;
+    }
     operand kept = select_where(q, mask, x, k == FOLD_AVG ? 0 : identity_of(k));
     if (k != FOLD_AVG) return eq_fold(q, k, &kept, over);
     operand ones = select_where(q, mask, eq_const(1), 0);
@@ -293,9 +306,11 @@ void exec_equation(evaluator *ev, const ast_stmt *s) {
     operand x = right_side(&q, s, &h);
     if (!x.is_const && x.labels & ~h.keep) ev_fail(ev, s->at, "an index of the right side is neither on the left nor folded");
     if (d) scatter_state(&q, s, d, layer, &h, &x);
-    else if (h.any_scatter) {
-        ev->code = TL_E_UNSUPPORTED;
-        ev_fail(ev, s->head.at, "a scatter into a tensor that is no state is not supported yet");
+    else if (b && (b->v.kind == V_TENSOR || b->v.kind == V_PARTS) && (h.any_scatter || (h.any_fixed && s->assign != AS_EQ)) && !ev->tracing) {
+        update_head u = {h.n, h.label, h.fixed, h.scatter, h.keep};
+        update_elements(&q, s, &u, &x, b);
+    } else if (h.any_scatter) {
+        ev_fail_fix(ev, s->head.at, "let Y = zeros(8) before it", ev->tracing ? "in a step function, only states are scattered into" : "there is no tensor yet to scatter into");
     } else if (h.any_fixed) define_part(&q, s, &h, &x);
     else define_whole(&q, s, &h, x);
     ev->pending--;

@@ -4,6 +4,7 @@
 
 #include "eval/explain.h"
 #include "eval/relations.h"
+#include "eval/update.h"
 
 enum { MAX_CALL_DEPTH = 200 };
 
@@ -808,7 +809,13 @@ static void declare_dims(evaluator *ev, const ast_stmt *s) {
 
 static bool element_target(evaluator *ev, const ast_stmt *s) {
     binding *b = find_name(ev, s->head.name);
-    return b && (b->v.kind == V_LIST || b->v.kind == V_MAP);
+    if (!b || (b->v.kind != V_LIST && b->v.kind != V_MAP)) return false;
+    for (const ast_index *ix = s->head.index; ix && b->v.kind == V_LIST; ix = ix->next)
+        if (ix->kind == IX_EXPR && (eq_free_name(ev, ix->expr) || has_free_index(ev, ix->expr))) { // an equation over a list of numbers
+            b->v = v_of_tensor(value_tensor(ev, b->v, s->head.at));
+            return false;
+        }
+    return true;
 }
 
 static void exec_assert(evaluator *ev, const ast_stmt *s) {
@@ -888,7 +895,9 @@ flow exec(evaluator *ev, const ast_stmt *s) {
     case ST_ASSIGN:
         if (!s->head.indexed && !s->where) assign_name(ev, s);
         else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
+        else if (virtual_index(s)) exec_recurrence(ev, s);
         else if (element_target(ev, s)) assign_element(ev, s, find_name(ev, s->head.name));
+        else if (is_fixpoint(ev, s)) exec_fixpoint(ev, s);
         else exec_equation(ev, s);
         break;
     case ST_RULE:

@@ -4,6 +4,7 @@
 
 #include "eval/eq.h"
 #include "eval/relations.h"
+#include "eval/update.h"
 
 operand eq_const(double k) { return (operand){.is_const = true, .k = k}; }
 
@@ -321,6 +322,7 @@ static operand function(equation *q, const ast_expr *e, eq_set keep) {
         }
         return eq_const(want_float(ev, v, e->at, "this"));
     }
+    if (op < 0 && b && b->v.kind == V_FN) return call_lifted(q, e, b->v, keep);
     if (op < 0) {
         if (callee->kind == EX_NAME && str_is(callee->name, "softmax"))
             ev_fail_fix(ev, e->at, "write A[i, j.] = softmax(...), the dot on the axis that sums to 1", "softmax stands alone on the right side, and its axis is marked on the left");

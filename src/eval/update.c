@@ -1,0 +1,206 @@
+// update.c - equations that change a tensor in place or run in steps: scatters, parts, recurrences, fixpoints.
+#include <inttypes.h>
+#include <math.h>
+
+#include "eval/update.h"
+
+// ---- elements ------------------------------------------------------------------------------------
+
+static float updated(as_kind k, float old, float x) {
+    switch (k) {
+    case AS_ADD: return old + x;
+    case AS_SUB: return old - x;
+    case AS_MUL: return old * x;
+    case AS_MAX: return x > old ? x : old;
+    case AS_MIN: return x < old ? x : old;
+    case AS_OR: return (float)(old != 0 || x != 0);
+    default: return x;
+    }
+}
+
+static float *head_positions(equation *q, const ast_expr *e, const int *labels, int n) {
+    operand o = eq_factor(q, e, ~(eq_set)0);
+    return tensor_floats(q->ev, tensor_compact(q->ev, eq_tensor(q, &o, labels, n), e->at), e->at);
+}
+
+void update_elements(equation *q, const ast_stmt *s, const update_head *h, const operand *x, binding *b) {
+    evaluator *ev = q->ev;
+    if (s->assign == AS_AVG) ev_fail(ev, s->assign_at, "an average of parts is not kept: use a new name");
+    tensor *old = value_tensor(ev, b->v, s->head.at);
+    if (old->rank != h->n) ev_fail(ev, s->head.at, "'%.*s' has %d axes, %d indices are given", (int)s->head.name.n, s->head.name.p, old->rank, h->n);
+    int labels[EQ_LABELS], n = eq_order(q, NULL, h->keep, labels);
+    const float *from = tensor_floats(ev, tensor_compact(ev, eq_tensor(q, x, labels, n), s->at), s->at);
+    const float *place[IR_MAX_RANK] = {0};
+    for (int i = 0; i < h->n; i++)
+        if (h->scatter[i]) place[i] = head_positions(q, h->scatter[i], labels, n);
+    int64_t sizes[IR_MAX_RANK], total = 1, at[EQ_LABELS] = {0};
+    for (int i = 0; i < old->rank; i++) sizes[i] = old->ax[i].size;
+    for (int i = 0; i < n; i++) total *= q->lab[labels[i]].size;
+    tensor *t = tensor_from_floats(ev, old->rank, sizes, tensor_floats(ev, old, s->head.at));
+    for (int i = 0; i < old->rank; i++) {
+        int64_t stride = t->ax[i].stride;
+        t->ax[i] = old->ax[i];
+        t->ax[i].stride = stride;
+    }
+    t->type = old->type == DT_BOOL ? DT_BOOL : DT_F32;
+    float *to = t->buf->data;
+    for (int64_t e = 0; e < total; e++) {
+        int64_t where = 0;
+        for (int i = 0; i < h->n; i++) {
+            int64_t p = h->fixed[i];
+            if (place[i]) p = (int64_t)place[i][e];
+            for (int k = 0; k < n && h->label[i] >= 0; k++)
+                if (labels[k] == h->label[i]) p = at[k];
+            if (p < 0 || p >= sizes[i]) ev_fail(ev, s->head.at, "index %" PRId64 " of an axis of %" PRId64, p, sizes[i]);
+            where += p * t->ax[i].stride;
+        }
+        to[where] = updated(s->assign, to[where], from[e]);
+        for (int k = n - 1; k >= 0 && ++at[k] == q->lab[labels[k]].size; k--) at[k] = 0;
+    }
+    b->v = v_of_tensor(t);
+}
+
+// ---- recurrences over a virtual index ------------------------------------------------------------
+static ast_index *without_virtual(arena *a, const ast_index *list, int *n, const ast_index **found);
+
+static ast_expr *expr_without(arena *a, const ast_expr *e, const ast_index **found) {
+    ast_expr *c = arena_new(a, ast_expr), **tail = &c->kids;
+    *c = *e;
+    for (const ast_expr *k = e->kids; k; k = k->next) {
+        *tail = expr_without(a, k, found);
+        tail = &(*tail)->next;
+    }
+    *tail = NULL;
+    c->index = without_virtual(a, e->index, &c->n_index, found);
+    return c;
+}
+
+static ast_index *without_virtual(arena *a, const ast_index *list, int *n, const ast_index **found) {
+    ast_index *first = NULL, **tail = &first;
+    *n = 0;
+    for (const ast_index *ix = list; ix; ix = ix->next) {
+        if (ix->virtual_axis) {
+            *found = ix;
+            continue;
+        }
+        ast_index *c = arena_new(a, ast_index);
+        *c = *ix;
+        c->next = NULL;
+        if (ix->expr) c->expr = expr_without(a, ix->expr, found);
+        *tail = c;
+        tail = &c->next;
+        ++*n;
+    }
+    return first;
+}
+
+const ast_index *virtual_index(const ast_stmt *s) {
+    for (const ast_index *ix = s->head.index; ix; ix = ix->next)
+        if (ix->virtual_axis) return ix;
+    return NULL;
+}
+
+static const ast_expr *name_in(const ast_expr *e) {
+    while (e && e->kind == EX_BINARY) e = e->kids;
+    return e && e->kind == EX_NAME ? e : NULL;
+}
+
+void exec_recurrence(evaluator *ev, const ast_stmt *s) {
+    const ast_index *ix = virtual_index(s), *read = NULL;
+    const ast_expr *name = name_in(ix->expr);
+    if (!name || find_name(ev, name->name)) ev_fail(ev, ix->at, "a virtual index is a name without a value: *t or *t + 1");
+    ast_stmt step = *s;
+    step.expr = expr_without(&ev->a, s->expr, &read);
+    step.head.index = without_virtual(&ev->a, s->head.index, &step.head.n_index, &read);
+    step.head.indexed = step.head.n_index > 0;
+    step.assign = AS_SET;
+    if (!find_name(ev, s->head.name))
+        ev_fail_fix(ev, s->head.at, "let H[d] = zeros(8) before it, without the virtual index", "the recurrence of '%.*s' has no first value", (int)s->head.name.n, s->head.name.p);
+    ev->pending++;
+    equation q = {.ev = ev, .stmt = &step};
+    eq_solve(&q, &step);
+    ev->pending--;
+    int l = eq_find_label(&q, name->name);
+    dim_entry *d = dim_find(ev, intern(ev, name->name));
+    int64_t n = l >= 0 && q.lab[l].size >= 0 ? q.lab[l].size : d ? d->size : -1;
+    if (n < 0) ev_fail_fix(ev, ix->at, "declare it: dim t = SIZE, or read a tensor at t", "nothing tells how many steps '%.*s' has", (int)name->name.n, name->name.p);
+    scope *outer = ev->scope;
+    for (int64_t t = 0; t < n; t++) { // one step is stored: the next overwrites it
+        ev->scope = env_new(ev, outer);
+        env_put(ev, ev->scope, name->name, v_int(t), name->at);
+        exec_equation(ev, &step);
+        value v = find_name(ev, s->head.name)->v;
+        if (v.kind == V_TENSOR && !ev->tracing) tensor_force(ev, v.t, s->at);
+        ev->scope = outer;
+        heap_maybe_collect(ev);
+    }
+}
+
+// ---- fixpoints -------------------------------------------------------------------------------------
+static bool reads(const ast_expr *e, str name) {
+    if (e->kind == EX_NAME && str_eq(e->name, name)) return true;
+    for (const ast_index *ix = e->index; ix; ix = ix->next)
+        if (ix->expr && reads(ix->expr, name)) return true;
+    for (const ast_expr *k = e->kids; k; k = k->next)
+        if (reads(k, name)) return true;
+    return false;
+}
+
+bool is_fixpoint(evaluator *ev, const ast_stmt *s) {
+    if (s->kind != ST_ASSIGN || !s->head.indexed || ev->tracing) return false;
+    if (s->assign != AS_OR && s->assign != AS_MAX && s->assign != AS_MIN) return false;
+    const binding *b = find_name(ev, s->head.name);
+    return b && (b->v.kind == V_TENSOR || b->v.kind == V_PARTS) && reads(s->expr, s->head.name);
+}
+
+void exec_fixpoint(evaluator *ev, const ast_stmt *s) {
+    int64_t limit = 1000;
+    for (int64_t round = 0;; round++) {
+        tensor *before = value_tensor(ev, find_name(ev, s->head.name)->v, s->at);
+        int64_t n = tensor_elements(before);
+        if (n + 1 > limit) limit = n + 1; // a shortest way has no more steps than there are elements
+        ev->pending++;
+        const float *old = tensor_floats(ev, before, s->at);
+        exec_equation(ev, s);
+        tensor *after = value_tensor(ev, find_name(ev, s->head.name)->v, s->at);
+        bool same = tensor_elements(after) == n && memcmp(old, tensor_floats(ev, after, s->at), (size_t)n * sizeof *old) == 0;
+        ev->pending--;
+        if (same) return;
+        if (round < limit) continue;
+        ev->code = TL_E_LIMIT;
+        ev_fail_fix(ev, s->at, "a cycle that improves a value each time never ends (a negative weight under min=)",
+                    "the recursion of '%.*s' has not come to an end after %" PRId64 " rounds", (int)s->head.name.n, s->head.name.p, round);
+    }
+}
+
+// ---- functions on indexed values -------------------------------------------------------------------
+operand call_lifted(equation *q, const ast_expr *e, value fn, eq_set keep) {
+    evaluator *ev = q->ev;
+    operand in[16];
+    value args[16];
+    int labels[EQ_LABELS], n = 0;
+    eq_set all = 0;
+    if (e->n_kids - 1 > 16) ev_fail(ev, e->at, "more than 16 arguments in an equation");
+    for (const ast_expr *k = e->kids->next; k; k = k->next) {
+        eq_set others = 0;
+        for (const ast_expr *o = e->kids->next; o; o = o->next)
+            if (o != k) others |= eq_labels_in(q, o);
+        in[n] = eq_scope(q, k, keep | others);
+        if (!in[n].is_const) all |= in[n].labels;
+        n++;
+    }
+    int m = eq_order(q, NULL, all, labels);
+    if (m > IR_MAX_RANK) ev_fail(ev, e->at, "an argument with more than %d indices", IR_MAX_RANK);
+    for (int i = 0; i < n; i++) args[i] = in[i].is_const ? v_float(in[i].k) : v_of_tensor(eq_tensor(q, &in[i], labels, m));
+    value v = settle(ev, call_value(ev, fn, args, NULL, n, e->at), e->at);
+    tensor *t = value_tensor(ev, v, e->at);
+    if (t->rank == 0) return (operand){.node = tensor_node(ev, t, e->at), .offset = t->offset};
+    operand r = {.node = tensor_node(ev, t, e->at), .offset = t->offset, .labels = all, .boolean = t->type == DT_BOOL};
+    bool same = t->rank == m;
+    for (int i = 0; i < m && same; i++) {
+        same = t->ax[i].sym == q->lab[labels[i]].sym && (t->ax[i].sym || t->ax[i].size == q->lab[labels[i]].size);
+        r.stride[labels[i]] = t->ax[i].stride;
+    }
+    if (!same) ev_fail_fix(ev, e->at, "bind its value first: let y = f(x), then index y", "a function of indexed values must give a value for each of their positions");
+    return r;
+}
