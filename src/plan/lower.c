@@ -286,6 +286,14 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, co
     return TL_OK;
 }
 
+// Weights in blocks of 32 are about as fine as activations of 8 bits, so the latter's error shows. It comes mostly from what
+// attention and elementwise products make, where few values of a block are large (a norm's outputs are even): these are
+// quantized to 16 bits. Formats in blocks of 256 lose more by themselves.
+static bool wants_wide(const ir_node *n) {
+    ir_op from = n->in[0].node->op;
+    return dtype_table[n->u.weight->type].block_values == 32 && (from == IR_ATTENTION || from == IR_MAP || from == IR_FUSED);
+}
+
 static tl_status lower_linear(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     if (!weight_is_matrix(w->type)) return lower_plain(l, n, run_einsum, false);
@@ -296,7 +304,9 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     a->n = n->size[n->nout - 1];
     const cpu_matrix *m = &a->w->m;
     a->group_bytes = m->layout ? l->p->k->matrix_bytes(m->type, m->layout, m->n, m->k) / (size_t)((m->n + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP) : m->row_bytes * CPU_ROW_GROUP;
-    act_kind kind = l->p->k->matrix_act(w->type);
+    act_kind kind = l->p->k->matrix_act(m->type);
+    if (kind == ACT_Q8 && wants_wide(n)) a->w->m.wide = true;
+    if (a->w->m.wide) kind = ACT_Q16;
     reader s;
     TL_TRY(resolve(l, &n->in[0], &s));
     a->x_bytes = l->p->k->act_bytes(kind, w->cols);

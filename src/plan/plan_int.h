@@ -30,6 +30,7 @@ typedef struct plan_weight { // ir_weight.prepared
     bool repacked;      // m is in the layout that the backend wants
     void *made;         // the memory behind a repacked m
     void *copy;         // the file's bytes, moved to an aligned address; or NULL
+    void *other;        // the file's values in a format that kernels read; or NULL
     float *f32;         // the whole tensor as float32; or NULL
 } plan_weight;
 
@@ -103,7 +104,7 @@ typedef struct quant_args { // activation rows for linear()
 } quant_args;
 
 typedef struct linear_args {
-    const plan_weight *w;
+    plan_weight *w;
     int32_t x;          // value
     size_t x_bytes;     // between activation rows
     int64_t x_offset;   // bytes

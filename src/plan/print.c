@@ -111,7 +111,7 @@ static void put_kernel(printer *pr, const kernel *k, bool hashed, sbuf *out) {
         return;
     }
     if (k->run == run_quantize) {
-        static const char *const kinds[ACT_KINDS] = {"f32", "bf16", "q8"};
+        static const char *const kinds[ACT_KINDS] = {"f32", "bf16", "q8", "q16"};
         sbuf_printf(out, " %s", kinds[((const quant_args *)k->args)->kind]);
     } else {
         put_attributes(k, out);

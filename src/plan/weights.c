@@ -56,6 +56,21 @@ const void *weight_bytes(const ir_weight *w) {
     return pw && pw->copy ? pw->copy : w->data;
 }
 
+// Formats without kernels of their own become one that has them.
+static tl_status stand_in(const ir_weight *w, plan_weight *pw, tl_error *err) {
+    tl_dtype t = quant_stand_in(w->type);
+    size_t row, bytes;
+    if (!dtype_bytes(t, w->cols, &row) || !size_mul(row, (size_t)w->rows, &bytes) || !(pw->other = mem_alloc_aligned(bytes + LINE, LINE))) {
+        pw->m.data = NULL;
+        return no_memory(w, err);
+    }
+    quant_convert(w->type, weight_bytes(w), t, pw->other, w->rows * w->cols);
+    pw->m.type = t;
+    pw->m.data = pw->other;
+    pw->m.row_bytes = row;
+    return TL_OK;
+}
+
 static tl_status in_place(const ir_weight *w, plan_weight *pw, tl_error *err) {
     if (pw->m.data) return TL_OK;
     size_t row_bytes;
@@ -63,7 +78,7 @@ static tl_status in_place(const ir_weight *w, plan_weight *pw, tl_error *err) {
         return err_set(err, TL_E_UNSUPPORTED, "tensor %s: rows of %lld are no whole blocks of %s", w->name ? w->name : "?", (long long)w->cols,
                        dtype_table[w->type].name);
     pw->m = (cpu_matrix){.type = w->type, .n = w->rows, .k = w->cols, .data = weight_bytes(w), .row_bytes = row_bytes};
-    return TL_OK;
+    return quant_stand_in(w->type) == w->type ? TL_OK : stand_in(w, pw, err);
 }
 
 typedef struct prepare_job {
@@ -83,16 +98,18 @@ static void prepare_rows(void *ctx, int thread, int n) {
 static tl_status repack(ir_weight *w, plan_weight *pw, const plan_backend *b, tl_error *err) {
     if (pw->repacked) return TL_OK;
     TL_TRY(in_place(w, pw, err));
-    int layout = b->k->matrix_layout(w->type, w->rows, w->cols);
+    int layout = b->k->matrix_layout(pw->m.type, w->rows, w->cols);
     if (layout != pw->m.layout) {
         cpu_matrix m = pw->m;
-        void *dst = big_alloc(b->k->matrix_bytes(w->type, layout, w->rows, w->cols));
+        void *dst = big_alloc(b->k->matrix_bytes(m.type, layout, w->rows, w->cols));
         if (!dst) return no_memory(w, err);
         prepare_job job = {.b = b, .src = &pw->m, .layout = layout, .dst = dst};
         pool_run(b->threads, prepare_rows, &job);
         m.layout = layout;
         m.data = pw->made = dst;
         pw->m = m;
+        mem_free_aligned(pw->other);
+        pw->other = NULL;
         if (b->drop) b->drop(b->ctx, w->data, w->bytes);
     }
     pw->repacked = true;
@@ -126,6 +143,7 @@ void plan_weight_free(ir_weight *w) {
     if (!pw) return;
     mem_free_aligned(pw->made);
     mem_free_aligned(pw->copy);
+    mem_free_aligned(pw->other);
     mem_free_aligned(pw->f32);
     mem_free(pw);
     w->prepared = NULL;

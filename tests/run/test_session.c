@@ -173,6 +173,12 @@ static void test_halves(void **state) {
     check_all("qwen2", DT_BF16);
 }
 
+static void test_stand_ins(void **state) { // formats without kernels of their own
+    (void)state;
+    check_all("llama", DT_MXFP4);
+    check_all("qwen2", DT_TQ2_0);
+}
+
 static void test_cache_types(void **state) {
     (void)state;
     make("llama", DT_Q8_0);
@@ -336,7 +342,7 @@ int main(void) {
     snprintf(path, sizeof path, "tiny-%d.gguf", (int)getpid());
     for (int i = 0; i < N; i++) tokens[i] = (i * 37 + 11) % TINY_VOCAB;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_float32), cmocka_unit_test(test_legacy), cmocka_unit_test(test_k_quants), cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_float32), cmocka_unit_test(test_legacy), cmocka_unit_test(test_k_quants), cmocka_unit_test(test_halves), cmocka_unit_test(test_stand_ins),
         cmocka_unit_test(test_cache_types), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_limits), cmocka_unit_test(test_tying),
         cmocka_unit_test(test_styles), cmocka_unit_test(test_bad_models),
     };
