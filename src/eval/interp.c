@@ -6,7 +6,7 @@
 #include "eval/relations.h"
 #include "eval/update.h"
 
-enum { MAX_CALL_DEPTH = 200 };
+enum { MAX_CALL_DEPTH = 1000, MAX_STACK = 4 << 20 }; // bytes: half of what threads usually have
 
 // ---- wants ---------------------------------------------------------------------------------------
 int64_t want_int(evaluator *ev, value v, span at, const char *what) {
@@ -453,9 +453,10 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
         diag_note(&ev->dl, d, def->head.at, "declared here");
         ev_throw(ev);
     }
-    if (++ev->depth > MAX_CALL_DEPTH) {
+    ptrdiff_t used = ev->stack - (const char *)__builtin_frame_address(0);
+    if (++ev->depth > MAX_CALL_DEPTH || used > MAX_STACK || used < -MAX_STACK) {
         ev->code = TL_E_LIMIT;
-        ev_fail(ev, at, "calls are nested more than %d deep", MAX_CALL_DEPTH);
+        ev_fail(ev, at, "calls are nested too deeply");
     }
     scope *saved = ev->scope;
     const unit *cur = ev->cur;

@@ -139,6 +139,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
     scope *saved_scope = ev->scope;
     const unit *cur = ev->cur;
     clear_errors(ev);
+    if (!outer) ev->stack = __builtin_frame_address(0);
     ev->escape = &here;
     tl_status st = TL_OK;
     if (setjmp(here) == 0) {
@@ -179,6 +180,7 @@ static void prelude(evaluator *ev, void *ctx) {
     add_builtins(ev, builtins_tensor);
     add_builtins(ev, builtins_model);
     add_builtins(ev, builtins_relation);
+    add_builtins(ev, builtins_files);
     scope *std = env_new(ev, NULL);
     ev->global = ev->scope = std;
     unit *u = unit_new(ev, "std/nn.tl", ev_embedded("std/nn.tl"));
