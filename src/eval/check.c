@@ -156,7 +156,10 @@ static chk_unit *unit_of(checker *c, const char *name, const char *path, str tex
 static void block(checker *c, const ast_stmt *list);
 
 static void run_unit(checker *c, chk_unit *u) {
-    if (tl_parse(c->a, &u->src, c->dl, &u->prog) != TL_OK) return;
+    bool good = tl_parse(c->a, &u->src, c->shown, &u->prog) == TL_OK;
+    if (!good) c->dl = &c->quiet; // names are still found for editors
+    if (!u->prog) return;
+    if (!good) chk_prune(&u->prog->items);
     chk_unit *cur = c->cur;
     c->cur = u;
     chk_scan(c, u, u->prog->items);
@@ -179,6 +182,7 @@ static void import(checker *c, const ast_stmt *s) {
         if (!text.p) text = ev_embedded(real);
         if (!text.p) {
             diag_add(c->dl, DG_ERROR, s->at, "cannot import \"%.*s\": %s: %s", n, s->text.p, path, strerror(reason));
+            c->dl = &c->quiet;
             return;
         }
     }
@@ -195,6 +199,7 @@ static void import(checker *c, const ast_stmt *s) {
         size_t size;
         if (chk_read(real, &owned, &size, &err) != TL_OK) {
             diag_add(c->dl, DG_ERROR, s->at, "%s", err.message);
+            c->dl = &c->quiet;
             return;
         }
         text = (str){arena_strndup(c->a, owned, size), size};
@@ -409,9 +414,8 @@ static void add_builtins(checker *c, const builtin *list) {
 
 tl_status chk_program(checker *c, arena *a, diag_list *dl, const char *file, str text) {
     static const char *const given[] = {"model", "tokenizer", "prompt", "tokens"};
-    arena quiet_arena = {0};
-    diag_list quiet = {.a = &quiet_arena, .limit = 1};
-    *c = (checker){.a = a, .dl = &quiet};
+    *c = (checker){.a = a, .quiet = {.a = a, .limit = 1}};
+    c->dl = c->shown = &c->quiet;
     add_builtins(c, builtins_core);
     add_builtins(c, builtins_tensor);
     add_builtins(c, builtins_model);
@@ -423,8 +427,7 @@ tl_status chk_program(checker *c, arena *a, diag_list *dl, const char *file, str
     run_unit(c, std);
     c->refs.n = 0;
     for (size_t i = 0; i < 4; i++) chk_declare(c, CK_GIVEN, str_of(given[i]), (span){0}, NULL);
-    arena_free(&quiet_arena);
-    c->dl = dl;
+    c->dl = c->shown = dl;
     c->global = c->scope = arena_new(a, chk_scope);
     c->global->parent = c->std;
     char real[PATH_MAX];

@@ -49,7 +49,8 @@ typedef struct chk_unit {
 
 typedef struct checker {
     arena *a;
-    diag_list *dl;
+    diag_list *dl, *shown;       // where problems go now; those of parsing always are shown
+    diag_list quiet;             // after a file that could not be read whole: unknown names would be no news
     chk_unit *units, *main, *cur;
     chk_scope *std, *global, *scope;
     map builtins;
@@ -100,6 +101,7 @@ bool chk_dim_size(const checker *c, str name, int64_t *size);
 void chk_equation(checker *c, const ast_stmt *s);
 void chk_rule(checker *c, const ast_stmt *s);
 void chk_scan(checker *c, chk_unit *u, const ast_stmt *list);
+void chk_prune(ast_stmt **list); // takes out statements that lack a part
 void chk_unknown(checker *c, str name, span at);
 void chk_position(checker *c, const chk_symbol *base, int pos, const ast_index *ix, chk_eq *q, bool read);
 #endif

@@ -91,6 +91,7 @@ static const row rows[] = {
     // several at once, and what does not parse
     {"print(a)\nprint(b)\nbreak", {"E 1: unknown name 'a'", "E 2: unknown name 'b'", "E 3: 'break' outside"}},
     {"let x = (1", {"E 1: '(' is never closed"}},
+    {"import \"no such file.tl\"\nprint(f(1))", {"E 1: cannot import"}}, // what it would have defined is not known
     {"", {0}},
 };
 
@@ -182,6 +183,17 @@ static void places(void **state) {
     tl_analysis_free(a);
 }
 
+// While something is being typed the rest is still known.
+static void broken_programs(void **state) {
+    (void)state;
+    tl_analysis *a;
+    static const char text[] = "let v = 1\nlet w = (\nprint(v)\n";
+    assert_int_equal(tl_analysis_new("t.tl", text, sizeof text - 1, false, &a, NULL), TL_OK);
+    assert_int_equal(tl_analysis_errors(a), 1);
+    at(a, 1, 5, "v", "value", "value v", 1);
+    tl_analysis_free(a);
+}
+
 static void count_name(void *ctx, const tl_name *n) {
     char *seen = ctx;
     strcat(strcat(seen, n->name), " ");
@@ -207,6 +219,6 @@ static void completion(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(messages), cmocka_unit_test(shipped_programs), cmocka_unit_test(unreadable), cmocka_unit_test(places), cmocka_unit_test(completion)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(messages), cmocka_unit_test(shipped_programs), cmocka_unit_test(unreadable), cmocka_unit_test(places), cmocka_unit_test(broken_programs), cmocka_unit_test(completion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,13 @@ expect 1 "'y' is never used" "$tl" check --strict unused.tl
 expect 2 'something is missing' "$tl" check
 expect 1 'No such file' "$tl" check missing.tl
 expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
+printf 'import "two.tl"\n' >one.tl
+printf 'import "one.tl"\nlet two = 2\n' >two.tl
+printf 'import "two.tl"\nprint(tow)\n' >uses.tl
+expect 1 'the imports form a cycle back to' "$tl" check one.tl
+printf 'let two = 2\n' >two.tl
+expect 0 '' "$tl" check one.tl
+expect 1 "did you mean 'two'" "$tl" check uses.tl
 for program in "$source"/tests/programs/*.tl; do # what runs has no errors
     case $program in
     */bad_*) ;;
