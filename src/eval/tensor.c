@@ -234,9 +234,9 @@ static void compute(evaluator *ev, ir_node *n, span at) {
     if (ir_is_const(root) && !root->u.k.scalar) memcpy(b->data, root->u.k.data, b->bytes);
     else if (root->op == IR_CONST) *(float *)b->data = (float)root->u.k.value;
     else st = run_graph(ev, &g, b, &err);
+    if (n->type == DT_I32 && root->op == IR_CONST && root->u.k.scalar) *(int32_t *)b->data = (int32_t)root->u.k.value;
     arena_free(&a);
     if (st != TL_OK) ev_fail_err(ev, at.src ? at : n->at, &err);
-    if (n->type == DT_I32 && root->op == IR_CONST && root->u.k.scalar) *(int32_t *)b->data = (int32_t)root->u.k.value;
     n->buf = b;
 }
 
