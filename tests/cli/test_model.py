@@ -16,7 +16,7 @@ def ready():
 class DefaultModel(Case):
     def test_hello(self):
         out, err = self.tl("chat", MODEL, "--temp", "0", "-n", "40", text="Hello\n")
-        self.assertRegex(out.decode(), r"^Hello! I")
+        self.assertRegex(out.decode(), r"^Hello! (How can I|I)")  # in float32 the model says: How can I assist you today?
         self.assertIn(b"tokens/s", err)
 
     def test_a_fact(self):
