@@ -17,7 +17,7 @@ chk_symbol *chk_find(const checker *c, str name) {
 
 static span name_span(span at, str name) { // `at` begins at the name, or a little before it
     const source *src = at.src;
-    for (uint32_t i = at.begin; src && i + name.n <= src->text.n && i < at.begin + 200; i++)
+    for (uint32_t i = at.begin; src && name.n && i + name.n <= src->text.n && i < at.begin + 200; i++)
         if (memcmp(src->text.p + i, name.p, name.n) == 0) return (span){src, i, i + (uint32_t)name.n};
     return at;
 }
@@ -52,7 +52,7 @@ static void close_scope(checker *c) {
     VEC(const chk_symbol *) unused = {0};
     for (const chk_symbol *s = c->scope->first; s; s = s->next) {
         bool plain = s->kind == CK_VALUE || s->kind == CK_TENSOR;
-        if (plain && !s->used && s->name.p[0] != '_' && !str_is(s->name, "result")) (void)vec_push(&unused, s);
+        if (plain && !s->used && s->name.n && s->name.p[0] != '_' && !str_is(s->name, "result")) (void)vec_push(&unused, s);
     }
     for (size_t i = unused.n; i-- > 0;) {
         const chk_symbol *s = unused.p[i];
