@@ -894,6 +894,10 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         else (void)let_axes(ev, s, false);
         break;
     case ST_ASSIGN:
+        if (s->assign == AS_SOFT) {
+            ev->code = TL_E_UNSUPPORTED;
+            ev_fail_fix(ev, s->assign_at, "write = for an exact equation", "'~' is understood, but learning is not there yet");
+        }
         if (!s->head.indexed && !s->where) assign_name(ev, s);
         else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
         else if (virtual_index(s)) exec_recurrence(ev, s);
@@ -930,7 +934,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         ev_fail(ev, s->at, "'learn' is understood, but learning is not there yet");
     case ST_EMBEDDING: case ST_INFER:
         ev->code = TL_E_UNSUPPORTED;
-        ev_fail(ev, s->at, "this statement is not supported yet");
+        ev_fail_fix(ev, s->at, s->kind == ST_INFER ? "ask with query" : "tensor E: float32[8, 4] = ...", "'%s' is understood, but cannot be run yet", s->kind == ST_INFER ? "infer" : "embedding");
     }
     if (ev->explain) explain_end(ev, s, &mark);
     ev->g->at = saved;

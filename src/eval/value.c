@@ -353,11 +353,14 @@ static void print_float(double f, sbuf *out, int digits) {
     char buf[48];
     if (isnan(f)) { sbuf_puts(out, "nan"); return; }
     if (isinf(f)) { sbuf_puts(out, f < 0 ? "-inf" : "inf"); return; }
-    int d = 1; // the fewest digits that read back as the same number
+    char rounded[48];
+    snprintf(rounded, sizeof rounded, "%.*e", digits - 1, f);
+    double shown = strtod(rounded, NULL);
+    int d = 1; // the fewest digits that read back as the number that is shown
     for (; d < digits; d++) {
         snprintf(buf, sizeof buf, "%.*e", d - 1, f);
         double back = strtod(buf, NULL);
-        if (digits > 9 ? back == f : (float)back == (float)f) break;
+        if (digits > 9 ? back == f : back == shown || (float)back == (float)f) break;
     }
     snprintf(buf, sizeof buf, "%.*e", d - 1, f);
     int exponent = (int)strtol(strchr(buf, 'e') + 1, NULL, 10);
