@@ -148,6 +148,7 @@ static void defined_twice(checker *c, const ast_stmt *s, const chk_symbol *first
 
 static void check_rank(checker *c, const ast_stmt *s, const chk_symbol *b) {
     bool as_function = b->kind == CK_RELATION && s->kind == ST_ASSIGN && s->head.round && s->head.n_index == b->rank - 1;
+    for (const ast_index *ix = s->head.index; ix; ix = ix->next) as_function |= ix->virtual_axis; // which has no axis
     if (b->rank < 0 || b->rank == s->head.n_index || as_function) return;
     diag *d = diag_add(c->dl, DG_ERROR, s->head.at, "'%.*s' has %d ax%s, %d ind%s given", (int)b->name.n, b->name.p, b->rank, b->rank == 1 ? "is" : "es", s->head.n_index,
                        s->head.n_index == 1 ? "ex is" : "ices are");

@@ -169,7 +169,9 @@ static void index_expr(checker *c, const ast_expr *e, chk_eq *q) {
     const ast_expr *b = e->kids;
     chk_symbol *s = b->kind == EX_NAME ? chk_find(c, b->name) : NULL;
     chk_expr(c, b, q);
-    if (s && s->rank >= 0 && s->kind != CK_RELATION) {
+    bool recurrent = false; // a virtual index has no axis
+    for (const ast_index *ix = e->index; ix; ix = ix->next) recurrent |= ix->virtual_axis;
+    if (s && s->rank >= 0 && s->kind != CK_RELATION && !recurrent) {
         bool wants_all = q && chk_has_free(c, e);
         if (e->n_index > s->rank || (wants_all && e->n_index != s->rank)) wrong_rank(c, e, s, e->n_index);
     }
@@ -247,8 +249,9 @@ static void call_of(checker *c, const ast_expr *e, chk_eq *q) {
         atom(c, e, s, q);
         return;
     }
-    if (f->kind == EX_NAME && !s && map_get(&c->cur->rules, f->name)) s = NULL; // a rule elsewhere defines it
-    else chk_expr(c, f, q);
+    bool elsewhere = f->kind == EX_NAME && !s && map_get(&c->cur->rules, f->name);   // a rule defines it
+    bool head_only = f->kind == EX_NAME && !s && q && str_is(f->name, "log_softmax"); // known with a dot on the left only
+    if (!elsewhere && !head_only) chk_expr(c, f, q);
     if (s && (s->kind == CK_BUILTIN || s->kind == CK_FN)) arguments(c, e, s);
     for (const ast_expr *k = f->next; k; k = k->next)
         if (s || !q || !chk_free_name(c, k)) chk_expr(c, k, q);

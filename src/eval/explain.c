@@ -3,6 +3,7 @@
 
 #include "eval/eq.h"
 #include "eval/explain.h"
+#include "eval/relations.h"
 
 static int line_of(span at, bool end) {
     int line, col;
@@ -76,6 +77,8 @@ explain_mark explain_begin(evaluator *ev, const ast_stmt *s) {
         const binding *b = find_name(ev, s->head.name);
         if (b && (b->v.kind == V_LIST || b->v.kind == V_MAP)) equation_like = false;
     }
+    if (equation_like && s->kind != ST_LET && is_logic_rule(ev, s)) equation_like = false; // the engine's
+    for (const ast_index *ix = s->head.index; ix; ix = ix->next) equation_like &= !ix->virtual_axis; // its steps run one by one
     if (!equation_like || !explain_wants(x, s->at)) return m;
     for (size_t i = 0; i < x->told.n; i++)
         if (x->told.p[i] == s) return m;
