@@ -255,8 +255,8 @@ static tl_status lower_map(lowering *l, const ir_node *n) {
 }
 
 // ---- LINEAR --------------------------------------------------------------------------------------
-static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, const plan_weight *w, int32_t *out) {
-    int64_t k = w->m.k, stride = n->nout == 2 ? n->in[0].stride[0] : 0;
+static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, int64_t k, int32_t *out) {
+    int64_t stride = n->nout == 2 ? n->in[0].stride[0] : 0;
     int64_t fixed = n->nout == 2 ? n->size[0] : 1;
     ir_node *q = arena_new(&l->p->mem, ir_node); // as a node [p, k], for the dependencies
     *q = (ir_node){.op = IR_MAP, .sub = MAP_COPY, .sym = n->sym, .nlab = 2, .nout = 2, .size = {n->sym ? 0 : fixed, k}, .n_in = 1, .inner = k, .id = -1};
@@ -299,14 +299,16 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     if (!weight_is_matrix(w->type)) return lower_plain(l, n, run_einsum, false);
     TL_TRY(weight_need(w, USE_LINEAR, l->b, l->err));
     linear_args *a = arena_new(&l->p->mem, linear_args);
-    a->w = w->prepared;
+    a->m = ((const plan_weight *)w->prepared)->m;
     a->row0 = n->in[1].offset / w->cols;
     a->n = n->size[n->nout - 1];
-    const cpu_matrix *m = &a->w->m;
+    cpu_matrix *m = &a->m;
     a->group_bytes = m->layout ? l->p->k->matrix_bytes(m->type, m->layout, m->n, m->k) / (size_t)((m->n + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP) : m->row_bytes * CPU_ROW_GROUP;
     act_kind kind = l->p->k->matrix_act(m->type);
-    if (kind == ACT_Q8 && wants_wide(n)) a->w->m.wide = true;
-    if (a->w->m.wide) kind = ACT_Q16;
+    if (kind == ACT_Q8 && wants_wide(n)) {
+        m->wide = true;
+        kind = ACT_Q16;
+    }
     reader s;
     TL_TRY(resolve(l, &n->in[0], &s));
     a->x_bytes = l->p->k->act_bytes(kind, w->cols);
@@ -316,7 +318,7 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
         a->x = s.value;
         a->x_offset = s.offset * 4;
     } else {
-        TL_TRY(quantized_rows(l, n, kind, a->w, &a->x));
+        TL_TRY(quantized_rows(l, n, kind, m->k, &a->x));
     }
     kernel *k = add_kernel(l, n, NULL, K_TILE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->args = a;

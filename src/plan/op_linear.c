@@ -11,10 +11,10 @@ void run_quantize(const plan *p, const kernel *k, int64_t r0, int64_t r1, int th
 
 // Rows [m0, m1) of the matrix that lie in one group which the slice [row0, row0 + n) cuts: through a temporary.
 static void linear_cut(const plan *p, const linear_args *l, const char *x, float *y, int64_t ldy, int64_t m0, int64_t m1, int64_t rows) {
-    int64_t g0 = m0 / CPU_ROW_GROUP * CPU_ROW_GROUP, g1 = g0 + CPU_ROW_GROUP < l->w->m.n ? g0 + CPU_ROW_GROUP : l->w->m.n;
+    int64_t g0 = m0 / CPU_ROW_GROUP * CPU_ROW_GROUP, g1 = g0 + CPU_ROW_GROUP < l->m.n ? g0 + CPU_ROW_GROUP : l->m.n;
     float tmp[CPU_ROW_GROUP];
     for (int64_t r = 0; r < rows; r++) {
-        p->k->linear(&l->w->m, x + (size_t)r * l->x_bytes, 1, tmp - g0, CPU_ROW_GROUP, g0, g1);
+        p->k->linear(&l->m, x + (size_t)r * l->x_bytes, 1, tmp - g0, CPU_ROW_GROUP, g0, g1);
         memcpy(y + r * ldy + m0, tmp + (m0 - g0), (size_t)(m1 - m0) * sizeof *tmp);
     }
 }
@@ -34,8 +34,8 @@ void run_linear(const plan *p, const kernel *k, int64_t n0, int64_t n1, int64_t 
     }
     if (m1 > end) m1 = end;
     if (m0 >= m1) return;
-    int64_t whole = m1 == l->w->m.n ? m1 : m1 / CPU_ROW_GROUP * CPU_ROW_GROUP;
-    if (m0 < whole) p->k->linear(&l->w->m, x, r1 - r0, y, ldy, m0, whole);
+    int64_t whole = m1 == l->m.n ? m1 : m1 / CPU_ROW_GROUP * CPU_ROW_GROUP;
+    if (m0 < whole) p->k->linear(&l->m, x, r1 - r0, y, ldy, m0, whole);
     if (whole < m1) linear_cut(p, l, x, y, ldy, whole, m1, r1 - r0);
 }
 

@@ -104,7 +104,7 @@ typedef struct quant_args { // activation rows for linear()
 } quant_args;
 
 typedef struct linear_args {
-    plan_weight *w;
+    cpu_matrix m;       // of the weight, `wide` as this product wants it
     int32_t x;          // value
     size_t x_bytes;     // between activation rows
     int64_t x_offset;   // bytes

@@ -264,9 +264,9 @@ static void prefetch_next(const between *b, int thread, size_t most) {
     const linear_args *l = p->kernels[it->first]->args;
     int64_t blocks = divide_up(it->rows, it->row_block), group = l->row0 / CPU_ROW_GROUP + u / blocks * it->chunk;
     size_t bytes = (size_t)(share * it->chunk) * l->group_bytes;
-    const char *data = (const char *)l->w->m.data + (size_t)group * l->group_bytes;
+    const char *data = (const char *)l->m.data + (size_t)group * l->group_bytes;
     if (bytes > most) bytes = most;
-    size_t end = (size_t)divide_up(l->w->m.n, CPU_ROW_GROUP) * l->group_bytes - (size_t)group * l->group_bytes;
+    size_t end = (size_t)divide_up(l->m.n, CPU_ROW_GROUP) * l->group_bytes - (size_t)group * l->group_bytes;
     if (bytes > end) bytes = end;
     for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(data + i, 0, 2);
 }
