@@ -1,6 +1,7 @@
 // base.c - errors, allocation, arena, byte buffer, vector, map and half-precision conversions of base.h.
 #include "base/base.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
 
@@ -248,6 +249,22 @@ void sbuf_printf(sbuf *b, const char *fmt, ...) {
 void sbuf_free(sbuf *b) {
     mem_free(b->p);
     *b = (sbuf){0};
+}
+
+tl_status sbuf_read_file(sbuf *b, const char *path, size_t most, tl_error *err) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return err_set(err, TL_E_IO, "%s: %s", path, strerror(errno));
+    char part[1 << 14];
+    for (size_t got; b->n <= most && (got = fread(part, 1, sizeof part, f)) > 0;) sbuf_put(b, part, got);
+    int bad = ferror(f) ? errno : 0;
+    fclose(f);
+    sbuf_put(b, "", 0); // an empty file is an empty string
+    tl_status st = TL_OK;
+    if (bad) st = err_set(err, TL_E_IO, "%s: %s", path, strerror(bad));
+    else if (b->failed || !b->p) st = err_set(err, TL_E_MEMORY, "out of memory");
+    else if (b->n > most) st = err_set(err, TL_E_LIMIT, "%s: larger than %zu bytes", path, most);
+    if (st != TL_OK) sbuf_free(b);
+    return st;
 }
 
 // ---- vector --------------------------------------------------------------------------------------

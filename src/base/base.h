@@ -94,6 +94,8 @@ void sbuf_putc(sbuf *b, char c);
 void sbuf_printf(sbuf *b, const char *fmt, ...) TL_PRINTF(2, 3);
 void sbuf_vprintf(sbuf *b, const char *fmt, va_list ap);
 void sbuf_free(sbuf *b);
+// Appends a file's bytes, at most `most` of them. TL_E_IO (path: why), TL_E_LIMIT, TL_E_MEMORY; b is then empty.
+tl_status sbuf_read_file(sbuf *b, const char *path, size_t most, tl_error *err);
 
 // ---- vector ------------------------------------------------------------------------------------
 // VEC(int) v = {0}; if (!vec_push(&v, 3)) out of memory; v.p[i], v.n; vec_free(&v).

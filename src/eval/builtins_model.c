@@ -12,7 +12,7 @@ static ev_model *model_arg(call *c, int i) {
     if (v.kind == V_STR) { // a path
         ev_model *m = NULL;
         tl_error err = {0};
-        for (const char *path = v.s->p; c->ev->model && c->ev->model->path && strcmp(c->ev->model->path, path) == 0;) return c->ev->model;
+        if (c->ev->model && c->ev->model->path && strcmp(c->ev->model->path, v.s->p) == 0) return c->ev->model;
         if (!c->ev->o.host.open_model) ev_fail(c->ev, c->at, "models cannot be opened here");
         if (c->ev->o.host.open_model(c->ev->o.host.ctx, v.s->p, &m, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
         return m;
@@ -59,14 +59,13 @@ static value f_has_tensor(call *c) {
     return v_bool(stored_tensor(c->ev, model_arg(c, 0), want_str(c->ev, c->arg[1], c->at, "a tensor's name")) != NULL);
 }
 
-static value gguf_element(evaluator *ev, const gguf_value *v, uint64_t i, gguf_type type) {
+static value gguf_element(const gguf_value *v, uint64_t i, gguf_type type) {
     int64_t n;
     double f;
     bool b;
     if (type == GGUF_BOOL && gguf_value_bool(v, i, &b)) return v_bool(b);
     if ((type == GGUF_F32 || type == GGUF_F64) && gguf_value_float(v, i, &f)) return v_float(f);
     if (gguf_value_int(v, i, &n)) return v_int(n);
-    (void)ev;
     return v_none();
 }
 
@@ -74,7 +73,7 @@ static value metadata(evaluator *ev, ev_model *m, str key, span at) { // V_NONE:
     const gguf_value *v = gguf_find(m->file, key);
     if (!v) return v_none();
     if (v->type == GGUF_STR) return v_str_new(ev, v->s);
-    if (v->type != GGUF_ARR) return gguf_element(ev, v, 0, v->type);
+    if (v->type != GGUF_ARR) return gguf_element(v, 0, v->type);
     value l = v_list_new(ev);
     if (v->elem == GGUF_STR) {
         const str *s;
@@ -84,7 +83,7 @@ static value metadata(evaluator *ev, ev_model *m, str key, span at) { // V_NONE:
         for (uint64_t i = 0; i < n; i++) list_push(ev, l.list, v_str_new(ev, s[i]));
         return l;
     }
-    for (uint64_t i = 0; i < v->count; i++) list_push(ev, l.list, gguf_element(ev, v, i, v->elem));
+    for (uint64_t i = 0; i < v->count; i++) list_push(ev, l.list, gguf_element(v, i, v->elem));
     return l;
 }
 

@@ -120,23 +120,10 @@ void chk_scan(checker *c, chk_unit *u, const ast_stmt *list) { scan_list(c, u, l
 
 // ---- files ---------------------------------------------------------------------------------------
 tl_status chk_read(const char *path, char **text, size_t *n, tl_error *err) {
-    FILE *f = fopen(path, "rb");
-    if (!f) return err_set(err, TL_E_IO, "%s: %s", path, strerror(errno));
     sbuf b = {0};
-    char buf[65536];
-    size_t got;
-    while ((got = fread(buf, 1, sizeof buf, f)) > 0 && b.n <= CHK_FILE_MAX) sbuf_put(&b, buf, got);
-    int bad = ferror(f) ? errno : 0;
-    fclose(f);
-    sbuf_puts(&b, "");
-    tl_status st = TL_OK;
-    if (bad) st = err_set(err, TL_E_IO, "%s: %s", path, strerror(bad));
-    else if (b.n > CHK_FILE_MAX) st = err_set(err, TL_E_LIMIT, "%s: larger than 8 MiB: this is no program", path);
-    else if (b.failed || !b.p) st = err_set(err, TL_E_MEMORY, "out of memory");
-    if (st != TL_OK) {
-        sbuf_free(&b);
-        return st;
-    }
+    tl_status st = sbuf_read_file(&b, path, CHK_FILE_MAX, err);
+    if (st == TL_E_LIMIT) err_set(err, st, "%s: larger than 8 MiB: this is no program", path);
+    if (st != TL_OK) return st;
     *text = b.p;
     *n = b.n;
     return TL_OK;

@@ -29,7 +29,7 @@ int eq_order(equation *q, const operand *a, eq_set set, int *out) {
     return n;
 }
 
-int eq_space(equation *q, const int *labels, int n, ir_space *sp) {
+void eq_space(equation *q, const int *labels, int n, ir_space *sp) {
     *sp = (ir_space){0};
     if (n > IR_MAX_LABELS) ev_fail(q->ev, q->stmt->at, "more than %d indices in one product", IR_MAX_LABELS);
     for (int i = 0; i < n; i++) {
@@ -42,7 +42,6 @@ int eq_space(equation *q, const int *labels, int n, ir_space *sp) {
         }
     }
     sp->nlab = sp->nout = n;
-    return n;
 }
 
 ir_edge eq_edge(equation *q, const operand *o, const int *labels, int n) {
@@ -52,7 +51,7 @@ ir_edge eq_edge(equation *q, const operand *o, const int *labels, int n) {
     return e;
 }
 
-operand eq_space_result(equation *q, const int *labels, int n, const ir_space *sp, ir_node *node) {
+operand eq_space_result(const int *labels, int n, const ir_space *sp, ir_node *node) {
     double k;
     if (ir_is_scalar_const(node, &k)) return eq_const(k);
     operand r = {.node = node};
@@ -62,7 +61,6 @@ operand eq_space_result(equation *q, const int *labels, int n, const ir_space *s
         r.stride[labels[i]] = at;
         if (!(i == 0 && sp->sym)) at *= sp->size[i];
     }
-    (void)q;
     return r;
 }
 
@@ -75,34 +73,35 @@ static const operand *leader(const equation *q, const operand *in, int n) {
     return best;
 }
 
-static int union_order(equation *q, const operand *lead, const operand *in, int n, int *out) {
+int eq_rows_first(const equation *q, int *labels, int n) {
+    for (int i = 1; i < n; i++)
+        if (q->lab[labels[i]].sym) {
+            int l = labels[i];
+            memmove(labels + 1, labels, sizeof *labels * (size_t)i);
+            labels[0] = l;
+        }
+    return n;
+}
+
+int eq_union_order(equation *q, const operand *lead, const operand *in, int n, int *out) {
     if (!lead) return 0;
     int m = eq_order(q, lead, lead->labels, out);
     eq_set seen = lead->labels;
     for (int i = 0; i < n; i++) {
         if (in[i].is_const) continue;
-        int more[EQ_LABELS], k = eq_order(q, &in[i], in[i].labels & ~seen, more);
-        for (int j = 0; j < k; j++) {
-            if (q->lab[more[j]].sym) { // rows are outermost
-                memmove(out + 1, out, sizeof *out * (size_t)m);
-                out[0] = more[j];
-                m++;
-            } else {
-                out[m++] = more[j];
-            }
-        }
+        m += eq_order(q, &in[i], in[i].labels & ~seen, out + m);
         seen |= in[i].labels;
     }
-    return m;
+    return eq_rows_first(q, out, m);
 }
 
 operand eq_map(equation *q, map_op op, const operand *in, int n) {
-    int labels[EQ_LABELS] = {0}, m = union_order(q, leader(q, in, n), in, n, labels);
+    int labels[EQ_LABELS] = {0}, m = eq_union_order(q, leader(q, in, n), in, n, labels);
     ir_space sp;
     eq_space(q, labels, m, &sp);
     ir_edge e[3] = {{0}};
     for (int i = 0; i < n; i++) e[i] = eq_edge(q, &in[i], labels, m);
-    operand r = eq_space_result(q, labels, m, &sp, ir_map(q->ev->g, op, &sp, e));
+    operand r = eq_space_result(labels, m, &sp, ir_map(q->ev->g, op, &sp, e));
     r.boolean = (op >= MAP_EQ && op <= MAP_OR) || op == MAP_NOT;
     return r;
 }
@@ -128,7 +127,7 @@ operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over) {
     sp.nout = n;
     ir_edge e = eq_edge(q, a, labels, m);
     ir_space out = sp;
-    return eq_space_result(q, labels, n, &out, ir_reduce(q->ev->g, k, &sp, &e));
+    return eq_space_result(labels, n, &out, ir_reduce(q->ev->g, k, &sp, &e));
 }
 
 // ---- pairs ---------------------------------------------------------------------------------------
@@ -139,9 +138,7 @@ static operand einsum_pair(equation *q, const operand *a, const operand *b, eq_s
     eq_set sym = 0;
     for (int i = 0; i < q->n; i++)
         if (q->lab[i].sym) sym |= eq_bit(i);
-    bool ra = (a->labels & sym) != 0, rb = (b->labels & sym) != 0;
-    bool swap = a->weight != b->weight ? a->weight : rb;
-    if (ra && !rb && a->weight == b->weight) swap = false;
+    bool swap = a->weight != b->weight ? a->weight : (b->labels & sym) != 0;
     if (swap) lead = b, tail = a;
     int labels[EQ_LABELS], n = 0, all[EQ_LABELS];
     int m = eq_order(q, lead, lead->labels, all);
@@ -152,16 +149,7 @@ static operand einsum_pair(equation *q, const operand *a, const operand *b, eq_s
         if (out & eq_bit(all[i])) labels[n++] = all[i];
         else if (rotated && label_size(q, all[i]) == label_size(q, fresh_order[0])) labels[n++] = fresh_order[0], fresh &= ~eq_bit(fresh_order[0]);
     }
-    for (int i = 0; i < n_fresh; i++) {
-        if (!(fresh & eq_bit(fresh_order[i]))) continue;
-        if (q->lab[fresh_order[i]].sym) {
-            memmove(labels + 1, labels, sizeof *labels * (size_t)n);
-            labels[0] = fresh_order[i];
-            n++;
-        } else {
-            labels[n++] = fresh_order[i];
-        }
-    }
+    n = eq_rows_first(q, labels, n + eq_order(q, tail, fresh, labels + n));
     int total = n + eq_order(q, lead, folded, labels + n);
     for (int i = n; i < total; i++)
         if (q->lab[labels[i]].sym) ev_fail(q->ev, q->stmt->at, "a sum over '%s', the rows of a step: rows are independent of each other", q->lab[labels[i]].name);
@@ -169,7 +157,7 @@ static operand einsum_pair(equation *q, const operand *a, const operand *b, eq_s
     eq_space(q, labels, total, &sp);
     sp.nout = n;
     ir_edge ea = eq_edge(q, a, labels, total), eb = eq_edge(q, b, labels, total);
-    return eq_space_result(q, labels, n, &sp, ir_einsum(q->ev->g, &sp, &ea, &eb));
+    return eq_space_result(labels, n, &sp, ir_einsum(q->ev->g, &sp, &ea, &eb));
 }
 
 static operand multiply(equation *q, const operand *a, const operand *b, eq_set needed) {
@@ -262,10 +250,9 @@ static void fold_lonely(equation *q, operand *num, int n, eq_set keep) { // indi
     }
 }
 
-operand eq_product(equation *q, operand *num, int n, operand *den, int n_den, eq_set keep, span at) {
+operand eq_product(equation *q, operand *num, int n, operand *den, int n_den, eq_set keep) {
     double scale = 1;
     bool scaled = false;
-    (void)at;
     for (int i = 0; i < n;)
         if (num[i].is_const) scale *= num[i].k, scaled = true, drop(num, &n, i);
         else i++;

@@ -64,9 +64,12 @@ tensor *eq_tensor(equation *q, const operand *o, const int *labels, int n); // a
 // contract.c
 int eq_order(equation *q, const operand *a, eq_set set, int *out); // labels of `set` in the order of a's strides
 operand eq_map(equation *q, map_op op, const operand *in, int n);
-operand eq_product(equation *q, operand *num, int n_num, operand *den, int n_den, eq_set keep, span at);
+operand eq_product(equation *q, operand *num, int n_num, operand *den, int n_den, eq_set keep);
 operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over);
-operand eq_space_result(equation *q, const int *labels, int n, const ir_space *sp, ir_node *node);
-int eq_space(equation *q, const int *labels, int n, ir_space *sp); // sym first; returns n (labels is reordered by the caller)
+operand eq_space_result(const int *labels, int n, const ir_space *sp, ir_node *node);
+void eq_space(equation *q, const int *labels, int n, ir_space *sp); // rows must come first
+int eq_rows_first(const equation *q, int *labels, int n);          // moves them there; returns n
+// Labels of all operands: the leader's in its order, then what the others add; rows first. 0 without a leader.
+int eq_union_order(equation *q, const operand *lead, const operand *in, int n, int *out);
 ir_edge eq_edge(equation *q, const operand *o, const int *labels, int n);
 #endif

@@ -106,7 +106,7 @@ static operand right_softmax(equation *q, const ast_stmt *s, const head *h) {
     ir_edge a = eq_edge(q, &x, labels, n), m;
     bool masked = s->where && !mask.is_const;
     if (masked) m = eq_edge(q, &mask, labels, n);
-    operand r = eq_space_result(q, labels, n, &sp, ir_softmax(ev->g, &sp, &a, masked ? &m : NULL));
+    operand r = eq_space_result(labels, n, &sp, ir_softmax(ev->g, &sp, &a, masked ? &m : NULL));
     return r;
 }
 
@@ -250,12 +250,10 @@ static operand combine(equation *q, const ast_stmt *s, const head *h, value old,
     ev_fail(q->ev, s->assign_at, "an average cannot be continued: use a new name");
 }
 
-static void check_sizes(equation *q, const head *h, const ast_stmt *s) {
+static void check_sizes(equation *q, const ast_stmt *s) {
     for (int i = 0; i < q->n; i++)
-        if (q->lab[i].size < 0 && !q->lab[i].sym) {
-            (void)h;
+        if (q->lab[i].size < 0 && !q->lab[i].sym)
             ev_fail_fix(q->ev, s->at, "declare it with dim, or use it on an axis of known size", "nothing tells the size of index '%s'", q->lab[i].name);
-        }
 }
 
 static void define_whole(equation *q, const ast_stmt *s, head *h, operand x) {
@@ -302,7 +300,7 @@ void exec_equation(evaluator *ev, const ast_stmt *s) {
     if (d && !ev->tracing) ev_fail(ev, s->head.at, "a state tensor can be written only inside a model's step function");
     if (skip) layer = want_int(ev, eval(ev, s->head.index->expr), s->head.index->at, "an index of a state's family");
     read_head(&q, &s->head, skip, &h);
-    check_sizes(&q, &h, s);
+    check_sizes(&q, s);
     operand x = right_side(&q, s, &h);
     if (!x.is_const && x.labels & ~h.keep) ev_fail(ev, s->at, "an index of the right side is neither on the left nor folded");
     if (d) scatter_state(&q, s, d, layer, &h, &x);
@@ -324,7 +322,7 @@ void exec_rule(evaluator *ev, const ast_stmt *s) {
     head h;
     read_head(&q, &s->head, 0, &h);
     if (h.any_fixed || h.any_scatter) ev_fail(ev, s->head.at, "the head of a rule over tensors consists of index names");
-    check_sizes(&q, &h, s);
+    check_sizes(&q, s);
     eq_set all = h.keep;
     for (const ast_literal *l = s->where; l; l = l->next) all |= eq_labels_in(&q, l->expr);
     operand x = eq_guard(&q, s->where, all);

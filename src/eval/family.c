@@ -79,12 +79,9 @@ tensor *name_axes(evaluator *ev, tensor *t, const ast_stmt *s, int first, bool m
     const ast_index *list = skip_index(s->head.index, first);
     for (const ast_index *ix = list; ix; ix = ix->next) given++;
     if (given != t->rank) {
-        sbuf b = {0};
-        tensor_shape_text(t, &b);
         char shape[160];
-        snprintf(shape, sizeof shape, "%s", b.p ? b.p : "");
-        sbuf_free(&b);
-        ev_fail(ev, s->head.at, "'%.*s' is stored as %s, which has %d axes; %d are named", (int)s->head.name.n, s->head.name.p, shape, t->rank, given);
+        ev_fail(ev, s->head.at, "'%.*s' is stored as %s, which has %d axes; %d are named", (int)s->head.name.n, s->head.name.p,
+                tensor_shape(t, shape, sizeof shape), t->rank, given);
     }
     for (const ast_index *ix = list; ix; ix = ix->next, from++) {
         if (n + IR_MAX_RANK > 2 * IR_MAX_RANK && ix->kind == IX_COMPOSITE) ev_fail(ev, ix->at, "a tensor has at most %d axes", IR_MAX_RANK);

@@ -101,11 +101,8 @@ value settle(evaluator *ev, value v, span at) {
     }
     layout l;
     layout_make(ax, p->rank, &l);
-    int64_t stride[IR_MAX_LABELS], elems = 1;
-    for (int i = l.sp.nout - 1; i >= 0; i--) {
-        stride[i] = elems;
-        elems *= i == 0 && l.sp.sym ? 1 : l.sp.size[i];
-    }
+    int64_t stride[IR_MAX_LABELS];
+    layout_strides(&l, stride);
     int n = (int)p->n, nout = l.sp.nout;
     ir_edge *e = arena_array(ev->g->a, ir_edge, n);
     int64_t *off = arena_array(ev->g->a, int64_t, n), *st = arena_array(ev->g->a, int64_t, n * nout), *sz = arena_array(ev->g->a, int64_t, n * nout);
@@ -853,6 +850,41 @@ static flow exec_scoped(evaluator *ev, const ast_stmt *list) {
     return f;
 }
 
+// The relation between sequences and the cache's slots: the session fills it.
+static bool is_cache_relation(const ast_stmt *s) {
+    for (const ast_param *p = s->params; p; p = p->next)
+        if (p->type && str_is(p->type->name, "slot")) return true;
+    return false;
+}
+
+static void declare_cache(evaluator *ev, const ast_stmt *s) {
+    v_relation *r = heap_new(ev, sizeof *r, V_RELATION);
+    r->def = s;
+    r->cache = true;
+    env_put(ev, ev->scope, s->head.name, (value){.kind = V_RELATION, .rel = r}, s->head.at);
+}
+
+static void declare_fn(evaluator *ev, const ast_stmt *s) {
+    v_fn *fn = heap_new(ev, sizeof *fn, V_FN);
+    fn->def = s;
+    fn->env = ev->scope;
+    fn->unit = ev->cur;
+    env_put(ev, ev->scope, s->head.name, (value){.kind = V_FN, .fn = fn}, s->head.at);
+}
+
+static void exec_assign(evaluator *ev, const ast_stmt *s) {
+    if (s->assign == AS_SOFT) {
+        ev->code = TL_E_UNSUPPORTED;
+        ev_fail_fix(ev, s->assign_at, "write = for an exact equation", "'~' is understood, but learning is not there yet");
+    }
+    if (!s->head.indexed && !s->where) assign_name(ev, s);
+    else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
+    else if (virtual_index(s)) exec_recurrence(ev, s);
+    else if (element_target(ev, s)) assign_element(ev, s, find_name(ev, s->head.name));
+    else if (is_fixpoint(ev, s)) exec_fixpoint(ev, s);
+    else exec_equation(ev, s);
+}
+
 tl_status ev_import(evaluator *ev, const ast_stmt *s);
 
 flow exec(evaluator *ev, const ast_stmt *s) {
@@ -865,27 +897,11 @@ flow exec(evaluator *ev, const ast_stmt *s) {
     case ST_IMPORT: (void)ev_import(ev, s); break;
     case ST_DIM: declare_dims(ev, s); break;
     case ST_TENSOR: declare_tensor(ev, s); break;
-    case ST_RELATION: {
-        bool cache = false;
-        for (const ast_param *p = s->params; p; p = p->next) cache |= p->type && str_is(p->type->name, "slot");
-        if (!cache) {
-            declare_relation(ev, s);
-            break;
-        }
-        v_relation *r = heap_new(ev, sizeof *r, V_RELATION);
-        r->def = s;
-        r->cache = true;
-        env_put(ev, ev->scope, s->head.name, (value){.kind = V_RELATION, .rel = r}, s->head.at);
+    case ST_RELATION:
+        if (is_cache_relation(s)) declare_cache(ev, s);
+        else declare_relation(ev, s);
         break;
-    }
-    case ST_FN: {
-        v_fn *fn = heap_new(ev, sizeof *fn, V_FN);
-        fn->def = s;
-        fn->env = ev->scope;
-        fn->unit = ev->cur;
-        env_put(ev, ev->scope, s->head.name, (value){.kind = V_FN, .fn = fn}, s->head.at);
-        break;
-    }
+    case ST_FN: declare_fn(ev, s); break;
     case ST_MAIN: case ST_TEST: case ST_BENCH: break; // run by the driver
     case ST_BLOCK: f = exec_scoped(ev, s->body); break;
     case ST_LET:
@@ -893,18 +909,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         else if (is_equation(ev, s)) exec_equation(ev, s);
         else (void)let_axes(ev, s, false);
         break;
-    case ST_ASSIGN:
-        if (s->assign == AS_SOFT) {
-            ev->code = TL_E_UNSUPPORTED;
-            ev_fail_fix(ev, s->assign_at, "write = for an exact equation", "'~' is understood, but learning is not there yet");
-        }
-        if (!s->head.indexed && !s->where) assign_name(ev, s);
-        else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
-        else if (virtual_index(s)) exec_recurrence(ev, s);
-        else if (element_target(ev, s)) assign_element(ev, s, find_name(ev, s->head.name));
-        else if (is_fixpoint(ev, s)) exec_fixpoint(ev, s);
-        else exec_equation(ev, s);
-        break;
+    case ST_ASSIGN: exec_assign(ev, s); break;
     case ST_RULE:
         if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
         else exec_rule(ev, s);

@@ -171,32 +171,15 @@ static void read_position(equation *q, reading *r, const ast_index *ix, const ax
 
 static operand finish_read(equation *q, reading *r) {
     if (!r->n_gather) return r->base;
-    int labels[EQ_LABELS], n = 0;
-    for (int i = 0; i < r->n_gather; i++) {
-        int own[EQ_LABELS], m = eq_order(q, &r->gather[i], r->gather[i].labels, own);
-        for (int k = 0; k < m; k++) {
-            bool seen = false;
-            for (int j = 0; j < n; j++) seen |= labels[j] == own[k];
-            if (!seen) labels[n++] = own[k];
-        }
-    }
-    int own[EQ_LABELS], m = eq_order(q, &r->base, r->base.labels, own);
-    for (int k = 0; k < m; k++) {
-        bool seen = false;
-        for (int j = 0; j < n; j++) seen |= labels[j] == own[k];
-        if (!seen) labels[n++] = own[k];
-    }
-    for (int i = 1; i < n; i++)
-        if (q->lab[labels[i]].sym) { // rows are outermost
-            int l = labels[i];
-            memmove(labels + 1, labels, sizeof *labels * (size_t)i);
-            labels[0] = l;
-        }
+    operand in[IR_MAX_RANK + 1]; // indices first, then what is read
+    memcpy(in, r->gather, sizeof *in * (size_t)r->n_gather);
+    in[r->n_gather] = r->base;
+    int labels[EQ_LABELS], n = eq_union_order(q, in, in, r->n_gather + 1, labels);
     ir_space sp;
     eq_space(q, labels, n, &sp);
     ir_edge base = eq_edge(q, &r->base, labels, n), idx[IR_MAX_RANK];
     for (int i = 0; i < r->n_gather; i++) idx[i] = eq_edge(q, &r->gather[i], labels, n);
-    operand o = eq_space_result(q, labels, n, &sp, ir_gather(q->ev->g, &sp, &base, r->n_gather, idx, r->gstride, r->limit));
+    operand o = eq_space_result(labels, n, &sp, ir_gather(q->ev->g, &sp, &base, r->n_gather, idx, r->gstride, r->limit));
     o.boolean = r->base.boolean;
     return o;
 }
@@ -217,7 +200,7 @@ static operand read_relation(equation *q, const v_relation *rel, const ast_index
     ir_space sp;
     eq_space(q, labels, n, &sp);
     ir_edge e = eq_edge(q, &seq, labels, n);
-    operand r = eq_space_result(q, labels, n, &sp, ir_owned(ev->g, &e, &sp));
+    operand r = eq_space_result(labels, n, &sp, ir_owned(ev->g, &e, &sp));
     r.boolean = true;
     return r;
 }
@@ -398,12 +381,9 @@ operand eq_factor(equation *q, const ast_expr *e, eq_set keep) {
         }
         value v = settle(ev, lookup(ev, e->name, e->at), e->at);
         if (v.kind == V_TENSOR && v.t->rank) {
-            sbuf s = {0};
-            tensor_shape_text(v.t, &s);
             char shape[160];
-            snprintf(shape, sizeof shape, "%s", s.p ? s.p : "");
-            sbuf_free(&s);
-            ev_fail_fix(ev, e->at, "write one index for each axis", "'%.*s' is a tensor %s and needs its indices in an equation", (int)e->name.n, e->name.p, shape);
+            ev_fail_fix(ev, e->at, "write one index for each axis", "'%.*s' is a tensor %s and needs its indices in an equation", (int)e->name.n, e->name.p,
+                        tensor_shape(v.t, shape, sizeof shape));
         }
         if (v.kind == V_TENSOR) return (operand){.node = tensor_node(ev, v.t, e->at), .offset = v.t->offset};
         return eq_const(want_float(ev, v, e->at, "a name in an equation"));
@@ -447,7 +427,7 @@ static operand term(equation *q, const ast_expr *e, eq_set keep, bool negative) 
         if (i < f.n_num) num[i] = o;
         else den[i - f.n_num] = o;
     }
-    operand r = eq_product(q, num, f.n_num, den, f.n_den, keep, e->at);
+    operand r = eq_product(q, num, f.n_num, den, f.n_den, keep);
     if (!r.is_const && r.labels & ~keep) r = eq_fold(q, FOLD_SUM, &r, r.labels & ~keep);
     if (!f.negative) return r;
     return r.is_const ? eq_const(-r.k) : eq_map(q, MAP_NEG, &r, 1);

@@ -3,14 +3,6 @@
 
 #include "eval/value.h"
 
-static char *shape_of(const tensor *t, char *buf, size_t cap) {
-    sbuf b = {0};
-    tensor_shape_text(t, &b);
-    snprintf(buf, cap, "%s", b.p ? b.p : "[]");
-    sbuf_free(&b);
-    return buf;
-}
-
 // Two axes that stand for the same one: equal, or one of size 1 that is repeated. Nominal clash is an error.
 static void join_axis(evaluator *ev, axis *into, const axis *with, span at) {
     if (into->sym && (with->sym == into->sym || with->size == 1)) return;
@@ -63,8 +55,8 @@ tensor *tensor_matmul(evaluator *ev, tensor *a, tensor *b, span at) {
     bool va = a->rank == 1, vb = b->rank == 1;
     const axis *ka = &a->ax[a->rank - 1], *kb = &b->ax[vb ? 0 : b->rank - 2];
     if (ka->sym || kb->sym || ka->size != kb->size) {
-        diag *d = ev_diag(ev, at, "matmul: the last axis of %s and the %s axis of %s differ", shape_of(a, sa, sizeof sa), vb ? "only" : "last but one",
-                          shape_of(b, sb, sizeof sb));
+        diag *d = ev_diag(ev, at, "matmul: the last axis of %s and the %s axis of %s differ", tensor_shape(a, sa, sizeof sa), vb ? "only" : "last but one",
+                          tensor_shape(b, sb, sizeof sb));
         if (!vb && b->ax[b->rank - 1].size == ka->size) diag_fix(&ev->dl, d, "transpose the second: matmul(a, transpose(b))");
         ev_throw(ev);
     }
@@ -191,11 +183,8 @@ tensor *tensor_concat(evaluator *ev, tensor **parts, int n, int axis_no, span at
     ax[axis_no].dim = NULL, ax[axis_no].dim_decl = NULL;
     layout l;
     layout_make(ax, rank, &l);
-    int64_t stride[IR_MAX_LABELS], at_elem = 1;
-    for (int i = l.sp.nout - 1; i >= 0; i--) {
-        stride[i] = at_elem;
-        at_elem *= i == 0 && l.sp.sym ? 1 : l.sp.size[i];
-    }
+    int64_t stride[IR_MAX_LABELS];
+    layout_strides(&l, stride);
     ir_edge *e = arena_array(ev->g->a, ir_edge, n);
     int64_t *off = arena_array(ev->g->a, int64_t, n), *st = arena_array(ev->g->a, int64_t, n * l.sp.nout), *sz = arena_array(ev->g->a, int64_t, n * l.sp.nout);
     int64_t done = 0;
@@ -257,12 +246,12 @@ tensor *tensor_reshape(evaluator *ev, tensor *t, int rank, const int64_t *sizes,
         else known *= sizes[i];
     }
     if (guess >= 0) {
-        if (!known || have % known) ev_fail(ev, at, "reshape: %s has %" PRId64 " elements, not a multiple of %" PRId64, shape_of(t, shape, sizeof shape), have, known);
+        if (!known || have % known) ev_fail(ev, at, "reshape: %s has %" PRId64 " elements, not a multiple of %" PRId64, tensor_shape(t, shape, sizeof shape), have, known);
         ax[guess].size = have / known;
         known = have;
     }
     if (known != have)
-        ev_fail(ev, at, "reshape: %s has %" PRId64 " elements%s, the new shape %" PRId64, shape_of(t, shape, sizeof shape), have, from ? " a row" : "", known);
+        ev_fail(ev, at, "reshape: %s has %" PRId64 " elements%s, the new shape %" PRId64, tensor_shape(t, shape, sizeof shape), have, from ? " a row" : "", known);
     if (!view_strides(t, from, rank, ax)) {
         t = tensor_compact(ev, t, at);
         ax[0].stride = from ? t->ax[0].stride : 0;

@@ -19,23 +19,11 @@ void ev_embedded_list(const char *folder, sbuf *out) {
 }
 
 static char *read_whole(evaluator *ev, const char *path, size_t *n, tl_error *err) {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        err_set(err, TL_E_IO, "%s: %s", path, strerror(errno));
-        return NULL;
-    }
     sbuf b = {0};
-    char buf[65536];
-    size_t got;
-    while ((got = fread(buf, 1, sizeof buf, f)) > 0 && b.n < 64u << 20) sbuf_put(&b, buf, got);
-    bool bad = ferror(f) != 0;
-    fclose(f);
-    if (bad || b.failed || b.n >= 64u << 20) {
-        sbuf_free(&b);
-        err_set(err, bad ? TL_E_IO : TL_E_LIMIT, "%s: %s", path, bad ? strerror(errno) : "larger than 64 MiB: this is no program");
-        return NULL;
-    }
-    char *text = arena_strndup(&ev->a, b.p ? b.p : "", b.n);
+    tl_status st = sbuf_read_file(&b, path, (64u << 20) - 1, err);
+    if (st == TL_E_LIMIT) err_set(err, st, "%s: larger than 64 MiB: this is no program", path);
+    if (st != TL_OK) return NULL;
+    char *text = arena_strndup(&ev->a, b.p, b.n);
     *n = b.n;
     sbuf_free(&b);
     return text;

@@ -99,6 +99,14 @@ void tensor_shape_text(const tensor *t, sbuf *out) {
     sbuf_putc(out, ']');
 }
 
+char *tensor_shape(const tensor *t, char *buf, size_t cap) {
+    sbuf b = {0};
+    tensor_shape_text(t, &b);
+    snprintf(buf, cap, "%s", b.p ? b.p : "[]");
+    sbuf_free(&b);
+    return buf;
+}
+
 // ---- layouts -------------------------------------------------------------------------------------
 void layout_make(const axis *ax, int rank, layout *l) {
     *l = (layout){0};
@@ -118,13 +126,18 @@ void layout_make(const axis *ax, int rank, layout *l) {
     l->sp.nlab = l->sp.nout = at;
 }
 
-tensor *layout_tensor(evaluator *ev, const layout *l, ir_node *n, const axis *ax, int rank) {
-    tensor *t = tensor_new(ev, rank);
-    int64_t stride[IR_MAX_LABELS], at = 1;
+void layout_strides(const layout *l, int64_t *stride) {
+    int64_t at = 1;
     for (int i = l->sp.nout - 1; i >= 0; i--) {
         stride[i] = at;
         at *= i == 0 && l->sp.sym ? 1 : l->sp.size[i];
     }
+}
+
+tensor *layout_tensor(evaluator *ev, const layout *l, ir_node *n, const axis *ax, int rank) {
+    tensor *t = tensor_new(ev, rank);
+    int64_t stride[IR_MAX_LABELS];
+    layout_strides(l, stride);
     bool scalar = n->op == IR_CONST && n->u.k.scalar;
     for (int i = 0; i < rank; i++) {
         t->ax[i] = ax[i];
@@ -279,7 +292,6 @@ float *tensor_floats(evaluator *ev, tensor *t, span at) {
         t = tensor_compact(ev, t, at);
     }
     tensor_force(ev, t, at);
-    if (t->type != DT_I32 && t->offset == 0 && tensor_contiguous(t)) return t->buf->data;
     if (t->type != DT_I32 && tensor_contiguous(t)) return (float *)t->buf->data + t->offset;
     buffer *b = buffer_new(ev, tensor_elements(t));
     float *to = b->data;
@@ -289,12 +301,8 @@ float *tensor_floats(evaluator *ev, tensor *t, span at) {
 
 double tensor_scalar(evaluator *ev, tensor *t, span at) {
     if (tensor_elements(t) != 1 || tensor_has_sym(t)) {
-        sbuf b = {0};
-        tensor_shape_text(t, &b);
         char shape[200];
-        snprintf(shape, sizeof shape, "%s", b.p ? b.p : "");
-        sbuf_free(&b);
-        ev_fail(ev, at, "a single number is needed here, this is a tensor %s", shape);
+        ev_fail(ev, at, "a single number is needed here, this is a tensor %s", tensor_shape(t, shape, sizeof shape));
     }
     return (double)tensor_floats(ev, t, at)[0];
 }

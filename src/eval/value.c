@@ -10,19 +10,10 @@ const char *const v_names[V_KINDS] = {
 };
 
 // ---- errors --------------------------------------------------------------------------------------
-static diag *diag_v(evaluator *ev, span at, const char *fmt, va_list ap) {
-    char *text = NULL;
-    sbuf b = {0};
-    sbuf_vprintf(&b, fmt, ap);
-    text = arena_strndup(&ev->dl_arena, b.p ? b.p : "", b.n);
-    sbuf_free(&b);
-    return diag_add(&ev->dl, DG_ERROR, at, "%s", text);
-}
-
 diag *ev_diag(evaluator *ev, span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_v(ev, at, fmt, ap);
+    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
     va_end(ap);
     return d;
 }
@@ -43,7 +34,7 @@ static void note_calls(evaluator *ev, diag *d) {
 void ev_fail(evaluator *ev, span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_v(ev, at, fmt, ap);
+    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
     va_end(ap);
     note_calls(ev, d);
     ev_throw(ev);
@@ -52,7 +43,7 @@ void ev_fail(evaluator *ev, span at, const char *fmt, ...) {
 void ev_fail_fix(evaluator *ev, span at, const char *fix, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_v(ev, at, fmt, ap);
+    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
     va_end(ap);
     if (fix) diag_fix(&ev->dl, d, "%s", fix);
     note_calls(ev, d);

@@ -270,6 +270,7 @@ void tensor_force(evaluator *ev, tensor *t, span at);
 float *tensor_floats(evaluator *ev, tensor *t, span at);    // dense copy or the buffer itself
 tensor *tensor_compact(evaluator *ev, tensor *t, span at);  // row-major view of the same values (a node if need be)
 double tensor_scalar(evaluator *ev, tensor *t, span at);
+char *tensor_shape(const tensor *t, char *buf, size_t cap); // the same, cut to fit; returns buf
 void tensor_shape_text(const tensor *t, sbuf *out);         // "[3, 4]"
 
 // The label order of a result with the given axes: a symbolic axis first, the others as they stand.
@@ -278,6 +279,7 @@ typedef struct layout {
     int label[IR_MAX_RANK]; // of each axis
 } layout;
 void layout_make(const axis *ax, int rank, layout *l);
+void layout_strides(const layout *l, int64_t *stride); // row-major, of each label
 tensor *layout_tensor(evaluator *ev, const layout *l, ir_node *n, const axis *ax, int rank); // n computed over l's outputs
 tensor *tensor_reshape(evaluator *ev, tensor *t, int rank, const int64_t *sizes, span at); // one size may be -1
 tensor *tensor_map(evaluator *ev, map_op op, int n, value *args, span at); // NumPy broadcasting; scalars allowed

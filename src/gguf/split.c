@@ -1,4 +1,4 @@
-// split.c - models in several files, NAME-00001-of-0000N.gguf and so on, as llama.cpp's gguf-split writes them. The first
+// split.c - models in several files, NAME-00001-of-0000N.gguf and so on, as ggml's gguf-split writes them. The first
 // holds all metadata; each says its number (split.no, from 0) and how many there are (split.count), and the tensors of
 // all are counted in split.tensors.count. Names of the other files are made from the opened path, never from file contents.
 #include "gguf/internal.h"

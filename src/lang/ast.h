@@ -162,6 +162,7 @@ typedef struct diag {
 typedef struct diag_list { arena *a; diag *first, *last; int errors, warnings, limit; } diag_list;
 // NULL once `limit` errors are listed (they are still counted); diag_note and diag_fix accept NULL.
 diag *diag_add(diag_list *l, dg_level level, span at, const char *fmt, ...) TL_PRINTF(4, 5);
+diag *diag_addv(diag_list *l, dg_level level, span at, const char *fmt, va_list ap) TL_PRINTF(4, 0);
 void diag_note(diag_list *l, diag *d, span at, const char *fmt, ...) TL_PRINTF(4, 5); // at.src may be NULL: no place
 void diag_fix(diag_list *l, diag *d, const char *fmt, ...) TL_PRINTF(3, 4);
 void diag_render(const diag *d, sbuf *out, bool color);

@@ -12,20 +12,25 @@ static char *format_v(arena *a, const char *fmt, va_list ap) {
     return text;
 }
 
-diag *diag_add(diag_list *l, dg_level level, span at, const char *fmt, ...) {
+diag *diag_addv(diag_list *l, dg_level level, span at, const char *fmt, va_list ap) {
     int *count = level == DG_ERROR ? &l->errors : &l->warnings;
     ++*count;
     if (l->limit > 0 && *count > l->limit) return NULL;
     diag *d = arena_new(l->a, diag);
-    va_list ap;
-    va_start(ap, fmt);
     d->text = format_v(l->a, fmt, ap);
-    va_end(ap);
     d->level = level;
     d->at = at;
     if (l->last) l->last->next = d;
     else l->first = d;
     l->last = d;
+    return d;
+}
+
+diag *diag_add(diag_list *l, dg_level level, span at, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    diag *d = diag_addv(l, level, at, fmt, ap);
+    va_end(ap);
     return d;
 }
 

@@ -58,13 +58,7 @@ static diag *fail_v(parser *p, span where, const char *fmt, va_list ap) {
     p->stopped = p->t;
     p->t = &p->toks[p->n - 1];
     if (p->quiet || unread) return NULL;
-    va_list again;
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, again);
-    va_end(again);
-    char *text = arena_alloc(p->a, (size_t)(n > 0 ? n : 0) + 1);
-    vsnprintf(text, (size_t)n + 1, fmt, ap);
-    return diag_add(p->dl, DG_ERROR, where, "%s", text);
+    return diag_addv(p->dl, DG_ERROR, where, fmt, ap);
 }
 
 diag *ps_fail(parser *p, span where, const char *fmt, ...) {

@@ -1,4 +1,4 @@
-// sample.c - see sample.h and the sampling part of tensorlogic.h. Meanings follow llama.cpp's common sampler.
+// sample.c - see sample.h and the sampling part of tensorlogic.h. Meanings as tensorlogic.h says.
 //
 // A vocabulary has up to 262,144 entries and a token should not pay for sorting them. Largest-k selection first takes
 // the maximum of every block of 64 logits: the k-th largest of those maxima is a lower bound of the k-th largest logit, so
@@ -191,7 +191,7 @@ void tl_sampler_accept(tl_sampler *s, int32_t id) {
     s->counts.p[id]++;
 }
 
-// llama.cpp's rule: the repetition penalty divides a positive logit and multiplies another; the two others are taken off,
+// The usual rule: the repetition penalty divides a positive logit and multiplies another; the two others are taken off,
 // one for each occurrence and one for there being any.
 static const float *apply_penalties(tl_sampler *s, const float *logits, int64_t n) {
     const tl_sampling *o = &s->o;

@@ -25,6 +25,7 @@ struct tl_session {
     int32_t *owners;       // [n_ctx]: sequences that own the slot
     int64_t n_free, lowest; // no free slot below `lowest`
     int32_t *in[INPUT_COUNT];
+    tl_row *prompt;        // [n_batch], one step of tl_session_prompt
 };
 
 static tl_status new_states(tl_session *s, tl_error *err) {
@@ -43,7 +44,8 @@ static tl_status new_tables(tl_session *s, tl_error *err) {
     s->seqs = mem_calloc((size_t)s->n_seq, sizeof *s->seqs);
     s->views = mem_calloc((size_t)s->n_seq, sizeof *s->views);
     s->owners = mem_calloc((size_t)s->n_ctx, sizeof *s->owners);
-    bool ok = s->seqs && s->views && s->owners;
+    s->prompt = mem_calloc((size_t)s->n_batch, sizeof *s->prompt);
+    bool ok = s->seqs && s->views && s->owners && s->prompt;
     for (int i = 0; i < INPUT_COUNT && ok; i++) ok = (s->in[i] = mem_calloc((size_t)s->n_batch, sizeof(int32_t))) != NULL;
     for (int32_t i = 0; i < s->n_seq && ok; i++) {
         s->seqs[i].slots = mem_alloc((size_t)s->n_ctx * sizeof(int32_t));
@@ -105,6 +107,7 @@ void tl_session_free(tl_session *s) {
     mem_free(s->seqs);
     mem_free(s->views);
     mem_free(s->owners);
+    mem_free(s->prompt);
     arena_free(&s->a);
     mem_free(s);
 }
@@ -196,20 +199,14 @@ tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *ids, size
     if (n == 0) return err_set(err, TL_E_USAGE, "an empty prompt");
     if ((int64_t)n > s->n_free)
         return err_set(err, TL_E_LIMIT, "the prompt has %zu tokens, the cache has room for %" PRId64 " of its %" PRId64 "; ask for more with -c N", n, s->n_free, s->n_ctx);
-    tl_row *rows = mem_calloc((size_t)s->n_batch, sizeof *rows);
-    if (!rows) return err_set(err, TL_E_MEMORY, "out of memory");
-    tl_status st = TL_OK;
-    for (size_t at = 0; at < n && st == TL_OK;) {
-        if (cancel && *cancel) {
-            st = err_set(err, TL_E_CANCELLED, "stopped");
-            break;
-        }
+    tl_row *rows = s->prompt;
+    for (size_t at = 0; at < n;) {
+        if (cancel && *cancel) return err_set(err, TL_E_CANCELLED, "stopped");
         size_t m = n - at < (size_t)s->n_batch ? n - at : (size_t)s->n_batch;
         for (size_t i = 0; i < m; i++) rows[i] = (tl_row){.token = ids[at + i], .seq = seq, .logits = logits && at + i + 1 == n};
-        st = tl_session_step(s, rows, m, logits, err);
+        TL_TRY(tl_session_step(s, rows, m, logits, err));
         at += m;
         if (n > (size_t)s->n_batch && s->m->engine->o.on_progress) s->m->engine->o.on_progress(s->m->engine->o.ctx, "reading", (double)at, (double)n);
     }
-    mem_free(rows);
-    return st;
+    return TL_OK;
 }

@@ -35,5 +35,21 @@ class Case(unittest.TestCase):
         return done.stdout, done.stderr
 
 
+class ModelCase(Case):
+    """Cases that share one small model."""
+
+    @classmethod
+    def setUpClass(cls):
+        import tiny  # needs numpy, which not every test has
+
+        cls.shared = tempfile.TemporaryDirectory()
+        cls.model = cls.shared.name + "/tiny.gguf"
+        tiny.write(cls.model)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.shared.cleanup()
+
+
 def main():
     unittest.main(module="__main__", verbosity=1)

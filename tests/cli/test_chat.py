@@ -10,24 +10,12 @@ import time
 import unittest
 
 import tiny
-from common import TL, Case, main
+from common import TL, ModelCase, main
 
 PROMPT = rb">(\x1b\[0m)? "
 
 
-class Chat(Case):
-    @classmethod
-    def setUpClass(cls):
-        import tempfile
-
-        cls.shared = tempfile.TemporaryDirectory()
-        cls.model = cls.shared.name + "/tiny.gguf"
-        tiny.write(cls.model)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.shared.cleanup()
-
+class Chat(ModelCase):
     def chat(self, text, *args, status=0):
         return self.tl("chat", "-m", self.model, "--temp", "0", "-n", "6", *args, text=text, status=status)
 

@@ -6,22 +6,10 @@ import unittest
 import numpy as np
 
 import tiny
-from common import Case, main
+from common import ModelCase, main
 
 
-class Text(Case):
-    @classmethod
-    def setUpClass(cls):
-        import tempfile
-
-        cls.shared = tempfile.TemporaryDirectory()
-        cls.model = cls.shared.name + "/tiny.gguf"
-        tiny.write(cls.model)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.shared.cleanup()
-
+class Text(ModelCase):
     def on(self, command, *args, **more):
         return self.tl(command, "-m", self.model, *args, **more)[0]
 
