@@ -129,7 +129,7 @@ static int open_and_time(const bench_args *a, opened *o, bench_result *r) {
     double start = seconds_now(), unused;
     int64_t n_ctx = (a->prompt > a->depth + a->decode ? a->prompt : a->depth + a->decode) + 8;
     tl_error err;
-    int status = open_model("bench", &a->model, false, o);
+    int status = open_model("bench", &a->model, TL_MODEL_WHOLE, o);
     if (status == 0) status = open_session("bench", &a->model, n_ctx, 0, o);
     if (status != 0) return status;
     r->load = seconds_now() - start;

@@ -84,7 +84,7 @@ static int answer(chat *c) {
     size_t n, size = 0;
     char *text = NULL;
     tl_error err;
-    if (render(c, &ids, &n, &err) != TL_OK) return fail_with("chat", &err);
+    if (render(c, &ids, &n, &err) != TL_OK) return fail("chat", "%s", err.message); // a failure of the file, no wrong usage
     c->said = open_memstream(&text, &size);
     if (!c->said) return tl_free(ids), fail("chat", "out of memory");
     tl_status status = reply_run(&c->reply, ids, n, &err);
@@ -227,9 +227,13 @@ static int talk(chat *c) {
 
 static int chat_with(chat *c, const char *system, int64_t most) {
     c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c};
-    if (!tl_model_has_chat_template(c->o->model))
-        return fail("chat", "%s has no chat template: it continues texts (`tl generate`); --chat-template FILE gives one",
-                    tl_model_name(c->o->model));
+    if (!tl_model_has_chat_template(c->o->model)) { // there is none, or it does not compile: the rendering of nothing says why
+        int32_t *ids = NULL;
+        size_t n;
+        tl_error err = {0};
+        if (tl_chat_tokenize(c->o->model, NULL, 0, true, NULL, &ids, &n, &err) != TL_OK) return fail("chat", "%s", err.message);
+        tl_free(ids);
+    }
     int status = open_session("chat", c->model, 0, 0, c->o);
     if (status == 0) status = open_sampler("chat", c->sampling, c->model->verbose, &c->reply.sampler);
     if (status == 0 && system && !chat_set_system(c, system)) status = fail("chat", "out of memory");
@@ -261,7 +265,7 @@ int cli_chat(int argc, char **argv) {
     if (first < argc && (status = args_positional("chat", argv[first], &model.model)) >= 0) return status;
     opened o;
     chat c = {.o = &o, .model = &model, .sampling = &sampling};
-    if ((status = open_model("chat", &model, false, &o)) != 0) return status;
+    if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
     status = chat_with(&c, system, most);
     opened_free(&o);
     return status;

@@ -66,7 +66,7 @@ static int open_engine(const char *command, const model_args *a, opened *o) {
     return 0;
 }
 
-int open_model(const char *command, const model_args *a, bool tokenizer_only, opened *o) {
+int open_model(const char *command, const model_args *a, tl_model_parts parts, opened *o) {
     char path[PATH_MAX], why[2000], *chat_template = NULL;
     size_t n;
     tl_error err;
@@ -75,7 +75,7 @@ int open_model(const char *command, const model_args *a, bool tokenizer_only, op
     int status = a->chat_template ? read_file(command, a->chat_template, &chat_template, &n) : 0;
     if (status == 0) status = open_engine(command, a, o);
     const tl_model_options options = {.program = a->program, .pre = a->pre, .chat_template = chat_template,
-                                      .no_repair = a->no_repair, .tokenizer_only = tokenizer_only};
+                                      .no_repair = a->no_repair, .parts = parts};
     if (status == 0 && tl_model_open(o->engine, path, &options, &o->model, &err) != TL_OK) {
         progress_end(&loading);
         status = fail_with(command, &err);

@@ -22,15 +22,17 @@ typedef struct model_args {
     {ARG_TEXT, "model", 'm', &(a).model, "MODEL", "a name that `tl models` lists, or a path (default: smollm2)", 0, 0}, \
     {ARG_TEXT, "pre", 0, &(a).pre, "NAME", "pre-tokenizer instead of the file's", 0, 0},                               \
     {ARG_FLAG, "verbose", 'v', &(a).verbose, NULL, "tell on stderr what is done, and how", 0, 0}
-#define MODEL_OPTIONS(a)                                                                                               \
+#define MODEL_OPTIONS_DATA(a)                                                                                          \
     MODEL_OPTIONS_TEXT(a),                                                                                             \
-    {ARG_TEXT, "program", 0, &(a).program, "FILE.tl", "the model's program instead of the built-in one", 0, 0},        \
     {ARG_INT, "threads", 't', &(a).threads, "N", "threads (default: one for each physical core)", 0, 1024},            \
-    {ARG_I64, "ctx-size", 'c', &(a).n_ctx, "N", "room for N tokens in the cache", 0, 1e9},                             \
-    {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
-    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32 or q8_0 (default: as the program says)", 0, 0},     \
     {ARG_TEXT, "isa", 0, &(a).isa, "NAME", "instruction set: ref, avx2, avx512, ... (default: the best)", 0, 0},       \
     {ARG_FLAG, "no-repair", 0, &(a).no_repair, NULL, "a broken output.weight is an error", 0, 0}
+#define MODEL_OPTIONS(a)                                                                                               \
+    MODEL_OPTIONS_DATA(a),                                                                                             \
+    {ARG_TEXT, "program", 0, &(a).program, "FILE.tl", "the model's program instead of the built-in one", 0, 0},        \
+    {ARG_I64, "ctx-size", 'c', &(a).n_ctx, "N", "room for N tokens in the cache", 0, 1e9},                             \
+    {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
+    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32 or q8_0 (default: as the program says)", 0, 0}
 
 typedef struct sampling_args {
     tl_sampling s;
@@ -56,7 +58,7 @@ typedef struct opened {
     tl_session *session; // NULL until open_session
 } opened;
 // Opens the engine and the model, warning on stderr. Returns 0, or the exit status after its message.
-int open_model(const char *command, const model_args *a, bool tokenizer_only, opened *o);
+int open_model(const char *command, const model_args *a, tl_model_parts parts, opened *o);
 // n_ctx: room that is wanted if -c says nothing (0: the library's choice). n_batch the same.
 int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_t n_batch, opened *o);
 int open_sampler(const char *command, const sampling_args *a, bool verbose, tl_sampler **out);

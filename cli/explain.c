@@ -25,7 +25,7 @@ int cli_explain(int argc, char **argv) {
     const arg_option options[] = {
         {ARG_FLAG, "plan", 0, &plan, NULL, "the whole plan: stages and kernels", 0, 0},
         {ARG_FLAG, "dot", 0, &dot, NULL, "a picture of what depends on what, for Graphviz", 0, 0},
-        {ARG_TEXT, "prompt", 'p', &prompt, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0}, MODEL_OPTIONS(a), {0}};
+        {ARG_TEXT, "prompt", 'p', &prompt, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0}, MODEL_OPTIONS_DATA(a), {0}};
     const arg_command command = {.name = "explain", .usage = "FILE.tl[:LINE] [options] [ARGS ...]", .options = options, .least = 1, .most = -1,
         .about = "Runs a program without what it prints, and tells how each equation (or that of a line) is computed: its loops with\n"
                  "their sizes, what is folded, the order of products and its cost, kernels, bytes. With -m, the step function of a\n"
@@ -37,7 +37,7 @@ int cli_explain(int argc, char **argv) {
     opened o = {0};
     tl_error err;
     const tl_engine_options engine = {.threads = a.threads, .isa = a.isa};
-    status = a.model || prompt ? open_model("explain", &a, false, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("explain", &err);
+    status = a.model || prompt ? open_model("explain", &a, TL_MODEL_DATA, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("explain", &err);
     if (status != 0) return status;
     const tl_program_options program = {
         .file = argv[first], .engine = o.engine, .model = o.model, .prompt = prompt, .args = (const char *const *)argv + first + 1,

@@ -87,7 +87,7 @@ static int generate(generate_args *a) {
     opened o;
     tl_error err;
     int status = read_prompt(a, &text, &n);
-    if (status == 0 && (status = open_model("generate", &a->model, false, &o)) == 0) {
+    if (status == 0 && (status = open_model("generate", &a->model, TL_MODEL_WHOLE, &o)) == 0) {
         if (prompt_ids(a, &o, text, n, &ids, &n_ids, &err) != TL_OK) status = fail_with("generate", &err);
         else status = generate_with(a, &o, ids, n_ids);
         tl_free(ids);

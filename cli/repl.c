@@ -241,7 +241,7 @@ int cli_repl(int argc, char **argv) {
     model_args a = {0};
     const char *text = NULL;
     int first;
-    const arg_option options[] = {{ARG_TEXT, "prompt", 'p', &text, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0}, MODEL_OPTIONS(a), {0}};
+    const arg_option options[] = {{ARG_TEXT, "prompt", 'p', &text, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0}, MODEL_OPTIONS_DATA(a), {0}};
     const arg_command command = {.name = "repl", .usage = "[FILE.tl] [options]", .options = options, .least = 0, .most = 1,
         .about = "Reads a program entry by entry and runs each at once; FILE.tl is run first. -m predefines `model` and `tokenizer`.\n"
                  "Tab completes names, :help lists the commands. From a pipe: exit status 1 if an entry failed."};
@@ -250,7 +250,7 @@ int cli_repl(int argc, char **argv) {
     opened o = {0};
     tl_error err;
     const tl_engine_options engine = {.threads = a.threads, .isa = a.isa, .on_warning = on_warning};
-    status = a.model || text ? open_model("repl", &a, false, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("repl", &err);
+    status = a.model || text ? open_model("repl", &a, TL_MODEL_DATA, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("repl", &err);
     if (status != 0) return status;
     bool terminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
     const tl_program_options program = {.engine = o.engine, .model = o.model, .prompt = text, .print = print_text, .cancel = &interrupted, .color = color_wanted(stderr)};

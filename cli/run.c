@@ -30,7 +30,7 @@ int cli_run(int argc, char **argv) {
     const arg_option options[] = {
         {ARG_TEXT, "prompt", 'p', &prompt, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0},
         {ARG_TEXT, "dump", 0, &dump, "WHAT", "print ast, ir or plan", 0, 0},
-        MODEL_OPTIONS(a), {0}};
+        MODEL_OPTIONS_DATA(a), {0}};
     const arg_command command = {.name = "run", .usage = "FILE.tl [options] [ARGS ...]", .options = options, .least = 1, .most = -1,
         .about = "Runs a program. -m predefines `model` and `tokenizer`, -p also `tokens`. ARGS, words and name=value, are what\n"
                  "`args` and arg(\"name\") read; those that begin with - follow after --."};
@@ -40,7 +40,7 @@ int cli_run(int argc, char **argv) {
         return args_wrong("run", "--dump: ast, ir or plan is wanted, not \"%s\"", dump);
     if (access(argv[first], R_OK) != 0) return fail("run", "%s: %m", argv[first]); // before a model is loaded
     opened o;
-    status = a.model || prompt ? open_model("run", &a, false, &o) : open_engine_only(&a, &o);
+    status = a.model || prompt ? open_model("run", &a, TL_MODEL_DATA, &o) : open_engine_only(&a, &o);
     if (status != 0) return status;
     bool watched = isatty(STDOUT_FILENO) == 1;
     tl_error err;

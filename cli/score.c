@@ -144,7 +144,7 @@ int cli_score(int argc, char **argv) {
     opened o;
     if (a.file && (status = read_file("score", a.file, &text, &n)) > 0) return status;
     if (a.ids && !parse_ids(a.ids, &s.ids, &s.n)) return args_wrong("score", "--ids: whole numbers separated by commas are wanted");
-    if ((status = open_model("score", &a.model, false, &o)) == 0) {
+    if ((status = open_model("score", &a.model, TL_MODEL_WHOLE, &o)) == 0) {
         if (!a.ids) status = read_tokens(&a, text ? text : a.text, text ? n : strlen(a.text), &o, &s.ids, &s.n);
         if (status == 0) status = score_ids(&s, &a, &o);
         opened_free(&o);

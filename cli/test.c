@@ -29,7 +29,7 @@ int cli_test(int argc, char **argv) {
     model_args a = {0};
     report p = {.color = color_wanted(stdout)};
     int first, status, worst = 0, passed = 0, failed = 0;
-    const arg_option options[] = {{ARG_FLAG, "quiet", 'q', &p.quiet, NULL, "only what fails, and the counts", 0, 0}, MODEL_OPTIONS(a), {0}};
+    const arg_option options[] = {{ARG_FLAG, "quiet", 'q', &p.quiet, NULL, "only what fails, and the counts", 0, 0}, MODEL_OPTIONS_DATA(a), {0}};
     const arg_command command = {.name = "test", .usage = "FILE.tl ... [options]", .options = options, .least = 1, .most = -1,
         .about = "Runs the blocks `test NAME { ... }` of programs, each in a scope of its own: what one changes, the next does not see.\n"
                  "`main` does not run. With -m, `model` and `tokenizer` are predefined. Exit status 1 if a test fails."};
@@ -37,7 +37,7 @@ int cli_test(int argc, char **argv) {
     opened o = {0};
     tl_error err;
     const tl_engine_options engine = {.threads = a.threads, .isa = a.isa};
-    status = a.model ? open_model("test", &a, false, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("test", &err);
+    status = a.model ? open_model("test", &a, TL_MODEL_DATA, &o) : tl_engine_new(&engine, &o.engine, &err) == TL_OK ? 0 : fail_with("test", &err);
     if (status != 0) return status;
     tl_program_options program = {.engine = o.engine, .model = o.model, .print = print_text, .color = color_wanted(stdout)};
     for (int i = first; i < argc; i++)

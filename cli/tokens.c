@@ -43,7 +43,7 @@ int cli_tokenize(int argc, char **argv) {
     tl_error err;
     if (first == argc && (status = read_file("tokenize", file ? file : "-", &text, &n)) > 0) return status;
     const char *input = text ? text : argv[first];
-    if ((status = open_model("tokenize", &a, true, &o)) == 0) {
+    if ((status = open_model("tokenize", &a, TL_MODEL_TEXT, &o)) == 0) {
         unsigned flags = (bare ? 0 : TL_ADD_SPECIAL) | (parse ? TL_PARSE_SPECIAL : 0);
         if (tl_tokenize(o.model, input, text ? n : strlen(input), flags, &ids, &n_ids, &err) != TL_OK) {
             status = fail_with("tokenize", &err);
@@ -108,7 +108,7 @@ int cli_detokenize(int argc, char **argv) {
         fclose(all);
     }
     if (!parse_ids(text, &ids, &n_ids)) status = args_wrong("detokenize", "token ids are whole numbers, separated by commas or spaces");
-    else if ((status = open_model("detokenize", &a, true, &o)) == 0) {
+    else if ((status = open_model("detokenize", &a, TL_MODEL_TEXT, &o)) == 0) {
         status = print_text(o.model, ids, n_ids, special, json);
         opened_free(&o);
     }

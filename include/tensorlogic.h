@@ -56,12 +56,19 @@ TL_API int tl_engine_threads(const tl_engine *e);
 
 // ---- model ---------------------------------------------------------------------------------------
 typedef struct tl_model tl_model;
+// How much of a model is opened. TL_MODEL_DATA serves programs that read weights and text themselves: a file that has no
+// program for its architecture, or no usable tokenizer, opens; what is missing is told where it is used.
+typedef enum {
+    TL_MODEL_WHOLE, // program, weights, tokenizer
+    TL_MODEL_TEXT,  // tokenize, detokenize and chat rendering only; a missing tokenizer is an error
+    TL_MODEL_DATA,  // weights and tokenizer, no program: sessions cannot be opened
+} tl_model_parts;
 typedef struct tl_model_options {
     const char *program;    // path of the .tl program; NULL: found by the file's general.architecture
     const char *pre;        // pre-tokenizer instead of tokenizer.ggml.pre; NULL: the file's
     const char *chat_template; // Jinja text instead of the file's; NULL: the file's
     bool no_repair;         // non-finite output.weight is an error instead of tied weights
-    bool tokenizer_only;    // no program, no weights: tokenize, detokenize, chat rendering only
+    tl_model_parts parts;
 } tl_model_options;
 TL_API tl_status tl_model_open(tl_engine *e, const char *path, const tl_model_options *options, tl_model **out, tl_error *err);
 TL_API void tl_model_free(tl_model *m);

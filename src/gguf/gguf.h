@@ -54,7 +54,7 @@ const gguf_tensor *gguf_tensor_find(const gguf *g, str name);
 void gguf_drop_pages(const gguf *g, const void *data, size_t bytes);
 
 // Typed access. Any integer type converts when the value fits; a float key also takes integers.
-// Absent: TL_E_USAGE "no such key"; wrong type or range: TL_E_FORMAT naming key, found and wanted type.
+// Absent: TL_E_FORMAT "there is no key"; wrong type or range: TL_E_FORMAT naming key, found and wanted type.
 bool gguf_value_int(const gguf_value *v, uint64_t i, int64_t *out);   // scalar (i = 0) or array element
 bool gguf_value_float(const gguf_value *v, uint64_t i, double *out);
 bool gguf_value_bool(const gguf_value *v, uint64_t i, bool *out);

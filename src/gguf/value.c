@@ -78,7 +78,7 @@ bool gguf_value_bool(const gguf_value *v, uint64_t i, bool *out) {
 // ---- by key ---------------------------------------------------------------------------------------
 static tl_status find(const gguf *g, const char *key, const gguf_value **out, tl_error *err) {
     *out = gguf_find(g, str_of(key));
-    return *out ? TL_OK : err_set(err, TL_E_USAGE, "%s: there is no key %s", g->files[0].shown, key);
+    return *out ? TL_OK : err_set(err, TL_E_FORMAT, "%s: there is no key %s", g->files[0].shown, key);
 }
 
 static tl_status mismatch(const gguf *g, const char *key, const gguf_value *v, const char *wanted, tl_error *err) {

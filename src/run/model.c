@@ -150,7 +150,7 @@ static void load_text(tl_model *m, const tl_model_options *o) {
         const char *name = NULL, *t = chat_builtin(has_token, m, &name);
         if (t) script = str_of(t);
     }
-    if (!script.p) err_set(&m->chat_err, TL_E_USAGE, "%s has no chat template (it is no chat model); give one with --chat-template FILE", m->path);
+    if (!script.p) err_set(&m->chat_err, TL_E_USAGE, "%s has no chat template: it continues texts (tl generate); --chat-template FILE gives one", m->path);
     else (void)chat_template_new(script, &m->chat, &m->chat_err);
 }
 
@@ -186,8 +186,8 @@ tl_status tl_model_open(tl_engine *e, const char *path, const tl_model_options *
         load_text(m, o);
         find_sizes(m);
         if (!m->path) st = err_set(err, TL_E_MEMORY, "out of memory");
-        else if (o->tokenizer_only && !m->tok) *err = m->tok_err, st = m->tok_err.code;
-        else if (!o->tokenizer_only) st = load_program(m, o, err);
+        else if (o->parts == TL_MODEL_TEXT && !m->tok) *err = m->tok_err, st = m->tok_err.code;
+        else if (o->parts == TL_MODEL_WHOLE) st = load_program(m, o, err);
     }
     if (st != TL_OK) tl_model_free(m);
     else *out = m;

@@ -79,7 +79,7 @@ static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
 
 tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err) {
     tl_session_options o = options ? *options : (tl_session_options){0};
-    if (!m->program) return err_set(err, TL_E_USAGE, "the model was opened for its tokenizer only");
+    if (!m->program) return err_set(err, TL_E_USAGE, "the model was opened without its program");
     tl_dtype type;
     TL_TRY(cache_type(o.cache_type, &type, err));
     if (o.n_ctx < 0 || o.n_batch < 0 || o.n_seq < 0 || o.n_ctx > INT32_MAX) return err_set(err, TL_E_USAGE, "sizes of a session are positive");

@@ -28,7 +28,7 @@ static tl_status read_array(const gguf *g, const char *key, gguf_type elem, cons
     if (!v) return TL_OK;
     if (v->type != GGUF_ARR || v->elem != elem)
         return err_at(err, TL_E_FORMAT, (int64_t)v->offset, "%s is not an array of %s", key, elem_name);
-    if (v->count < n)
+    if (v->count != n)
         return err_at(err, TL_E_FORMAT, (int64_t)v->offset, "%s has %llu elements for %zu tokens", key,
                       (unsigned long long)v->count, n);
     *out = v->data;

@@ -51,6 +51,9 @@ class Files(Case):
         tiny.write(path, architecture="nosuchthing")
         self.assertIn(b"nosuchthing", self.tl("generate", "-m", path, "-p", "x", status=1)[1])
         self.assertEqual(self.tl("tokenize", "-m", path, "hello")[0], b"262\n")  # tokens need no program
+        program = self.folder / "read.tl"
+        program.write_text('print(shape(get_tensor(model, "token_embd.weight")))\n')
+        self.assertIn(b"265", self.tl("run", "-m", path, program)[0])  # nor does a program that reads the weights itself
         path = self.folder / "evil.gguf"
         tiny.write(path, architecture="../../etc/passwd")
         self.assertIn(b"../", self.tl("generate", "-m", path, "-p", "x", status=1)[1])

@@ -24,7 +24,8 @@ def byte_letters():
     return [chr(b) if b in plain else chr(next(others)) for b in range(256)]
 
 
-def write(path, architecture="llama", template=TEMPLATE, special=tuple(SPECIAL)):
+def write(path, architecture="llama", template=TEMPLATE, special=tuple(SPECIAL), edit=None):
+    """`edit` is called with the writer once it knows all metadata and tensors, to change some of them."""
     letters = byte_letters()
     merges = ["h e", "l l", "he ll", "hell o", "Ġ t", "t h"]
     tokens = [*special] + letters + ["".join(m.split()) for m in merges]
@@ -64,6 +65,8 @@ def write(path, architecture="llama", template=TEMPLATE, special=tuple(SPECIAL))
             matrix(f"blk.{i}.{name}", rows, columns)
     w.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     matrix("output", len(tokens), WIDTH)
+    if edit:
+        edit(w)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
