@@ -3,7 +3,7 @@
 
 // ---- indices -------------------------------------------------------------------------------------
 static void collect(checker *c, const ast_expr *e, chk_eq *q, bool inside) {
-    if (inside && chk_free_name(c, e) && !chk_dim(c, e->name)) (void)chk_label_of(c, q, e->name, e->at);
+    if (inside && chk_free_name(c, e)) (void)chk_label_of(c, q, e->name, e->at);
     for (const ast_index *ix = e->index; ix; ix = ix->next) {
         for (const ast_expr *n = ix->names; n; n = n->next)
             if (!chk_find(c, n->name)) (void)chk_label_of(c, q, n->name, n->at);

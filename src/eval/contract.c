@@ -106,7 +106,15 @@ operand eq_map(equation *q, map_op op, const operand *in, int n) {
     return r;
 }
 
+// "or" over no index still answers whether there is something.
+static operand truth(equation *q, const operand *a) {
+    if (a->is_const) return eq_const(a->k != 0);
+    operand in[2] = {*a, eq_const(0)};
+    return a->boolean ? *a : eq_map(q, MAP_NE, in, 2);
+}
+
 operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over) {
+    if (k == FOLD_OR && (a->is_const || !(over & a->labels))) return truth(q, a);
     if (a->is_const) {
         if (k == FOLD_SUM) return eq_const(a->k * set_size(q, over));
         return *a;

@@ -96,6 +96,7 @@ static operand right_softmax(equation *q, const ast_stmt *s, const head *h) {
     operand mask = {0};
     if (s->where) {
         mask = eq_guard(q, s->where, h->keep);
+        if (mask.is_const && mask.k == 0 && str_is(e->kids->name, "softmax")) return eq_const(0); // over nothing
         eq_set more = mask.is_const ? 0 : mask.labels & ~x.labels & ~eq_bit(h->normalised);
         n += eq_order(q, &mask, more, labels + n);
     }

@@ -109,6 +109,13 @@ static bool axes_of(equation *q, value v, const ast_index *list, base_axes *out,
     return true;
 }
 
+// X[2 * k]: nothing but `dim k` tells that k is an index here, and how many there are of it.
+static void collect_dims(equation *q, const ast_expr *e) {
+    if (eq_free_name(q->ev, e) && dim_find(q->ev, intern(q->ev, without_primes(e->name)))) (void)eq_label_of(q, e->name, e->at);
+    for (const ast_expr *k = e->kids; k; k = k->next)
+        if (!((e->kind == EX_CALL || e->kind == EX_INDEX) && k == e->kids)) collect_dims(q, k);
+}
+
 void eq_collect_index(equation *q, const value *base, str of, const ast_index *list, span at) {
     evaluator *ev = q->ev;
     base_axes b = {0};
@@ -118,6 +125,7 @@ void eq_collect_index(equation *q, const value *base, str of, const ast_index *l
         if (ix->kind == IX_SLICE) continue;
         if (ix->kind == IX_EXPR && !plain_label(ev, ix)) {
             eq_collect(q, ix->expr);
+            collect_dims(q, ix->expr);
             continue;
         }
         const axis *a = known && !b.scalar && pos >= b.skip && pos - b.skip < b.rank ? &b.ax[pos - b.skip] : NULL;

@@ -21,6 +21,7 @@ typedef struct reading {
     operand gather[IR_MAX_RANK];
     int64_t gstride[IR_MAX_RANK], limit[IR_MAX_RANK];
     int n_gather;
+    bool outside;             // a position computed from indices of one element lies outside: what is read is 0
 } reading;
 
 // index = sum coef[l] * l + constant with whole coefficients; false: it is something else
@@ -67,10 +68,15 @@ static bool affine(equation *q, const ast_expr *e, int64_t *coef, int64_t *const
     return true;
 }
 
-static void add_gather(equation *q, reading *r, operand idx, const axis *a, int64_t stride, span at) {
+static void add_gather(equation *q, reading *r, operand idx, const axis *a, const ast_expr *e) {
+    int64_t stride = a->stride;
     if (idx.is_const) {
-        int64_t i = (int64_t)idx.k;
-        if (!a->sym && (i < 0 || i >= a->size)) ev_fail(q->ev, at, "index %" PRId64 " of an axis of %" PRId64, i, a->size);
+        int64_t i = (int64_t)floor(idx.k);
+        if (!a->sym && (i < 0 || i >= a->size) && eq_labels_in(q, e)) {
+            r->outside = true;
+            return;
+        }
+        if (!a->sym && (i < 0 || i >= a->size)) ev_fail(q->ev, e->at, "index %" PRId64 " of an axis of %" PRId64, i, a->size);
         r->base.offset += i * stride;
         return;
     }
@@ -96,7 +102,7 @@ static void read_affine(equation *q, reading *r, const ast_index *ix, const axis
         return;
     }
 general:
-    add_gather(q, r, eq_factor(q, ix->expr, ~(eq_set)0), a, a->stride, ix->at);
+    add_gather(q, r, eq_factor(q, ix->expr, ~(eq_set)0), a, ix->expr);
 }
 
 static void read_label(equation *q, reading *r, str name, const axis *a, span at) {
@@ -166,10 +172,11 @@ static void read_position(equation *q, reading *r, const ast_index *ix, const ax
         idx = eq_factor(q, e, ~(eq_set)0);
         if (e->kind == EX_BINARY && e->op == OP_DIV && !idx.is_const) idx = eq_map(q, MAP_FLOOR, &idx, 1);
     }
-    add_gather(q, r, idx, a, a->stride, ix->at);
+    add_gather(q, r, idx, a, e);
 }
 
 static operand finish_read(equation *q, reading *r) {
+    if (r->outside) return eq_const(0);
     if (!r->n_gather) return r->base;
     operand in[IR_MAX_RANK + 1]; // indices first, then what is read
     memcpy(in, r->gather, sizeof *in * (size_t)r->n_gather);
@@ -242,7 +249,7 @@ operand eq_read(equation *q, value v, const ast_index *list, int n_index, span a
     int i = 0;
     for (const ast_index *ix = list; ix; ix = ix->next, i++) read_position(q, &r, ix, &ax[i]);
     double k;
-    if (!r.n_gather && ir_is_scalar_const(r.base.node, &k)) return eq_const(k);
+    if (!r.n_gather && !r.outside && ir_is_scalar_const(r.base.node, &k)) return eq_const(k);
     return finish_read(q, &r);
 }
 

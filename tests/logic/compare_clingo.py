@@ -131,6 +131,7 @@ def main():
     driver, programs = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     if not shutil.which("clingo"):
+        print("skipped: there is no clingo (Debian: apt-get install gringo; tools/setup.sh test does)")
         sys.exit(77)
     total = 0
     for s in range(seed, seed + programs):
