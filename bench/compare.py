@@ -1,7 +1,7 @@
 """Speed of tl beside llama.cpp, in pairs: both sides run alternately in one session, each time as a fresh process with the same
 number of threads, so that what else the machine does falls on both. Medians of the rounds, and the spread of their ratios.
 
-    bench/compare.py --tl build/tl [-m MODEL ...] [-p 256] [-n 64] [-t 2] [-r 5] [--out FOLDER]
+    bench/compare.py --tl build/tl [-m MODEL ...] [-p 256] [-n 64] [-d 0] [-s 1] [-t 2] [-r 5] [--out FOLDER]
 
 MODEL is a name that `tl models` lists or a path; without -m all models that are ready. Prints a Markdown table; --out writes
 compare.md, compare.json, compare.csv and, where matplotlib is installed, compare.png.
@@ -47,7 +47,8 @@ def llama_round(a):
     python_rss, start = peak_rss(), time.perf_counter()
     model = ll.llama_model_load_from_file(a.model[0].encode(), ll.llama_model_default_params())
     params = ll.llama_context_default_params()
-    params.n_ctx = max(a.prompt, a.depth + a.decode) + 8
+    params.n_ctx = max(a.prompt, a.depth + max(a.decode, 2) * a.sequences) + 8
+    params.n_seq_max, params.kv_unified = a.sequences, True
     params.n_batch = params.n_ubatch = 512
     params.n_threads = params.n_threads_batch = a.threads
     context = ll.llama_init_from_model(model, params)
@@ -70,20 +71,34 @@ def llama_round(a):
             step(ids[i : i + 512])
         return time.perf_counter() - start
 
-    def decode(n):
-        ids = [arbitrary(1000 + i, n_vocab) for i in range(n)]
+    batch = ll.llama_batch_init(a.sequences, 0, 1)
+
+    def step_all(at, ids):  # one token for each sequence
+        batch.n_tokens = a.sequences
+        for k, token in enumerate(ids):
+            batch.token[k], batch.pos[k], batch.n_seq_id[k], batch.logits[k] = token, at, 1, True
+            batch.seq_id[k][0] = k
+        if ll.llama_decode(context, batch) != 0:
+            sys.exit("llama.cpp: llama_decode failed")
+        ll.llama_synchronize(context)
+        return [ll.llama_get_logits_ith(context, k)[0] for k in range(a.sequences)]
+
+    def decode(at, n):
+        for k in range(1, a.sequences):
+            ll.llama_memory_seq_cp(memory, 0, k, 0, -1)
+        ids = [[arbitrary(1000 + i * a.sequences + k, n_vocab) for k in range(a.sequences)] for i in range(n)]
         start = time.perf_counter()
-        for token in ids:
-            step([token])
+        for i in range(n):
+            step_all(at + i, ids[i])
         return time.perf_counter() - start
 
     fill(4)
     result["first_token_seconds"] = time.perf_counter() - start
-    decode(2)  # as tl bench: one round that does not count
+    decode(4, 2)  # as tl bench: one round that does not count
     fill(a.prompt)
     result["prompt_tokens_per_second"] = a.prompt / fill(a.prompt)
     fill(a.depth)
-    result["decode_tokens_per_second"] = a.decode / decode(a.decode)
+    result["decode_tokens_per_second"] = a.decode * a.sequences / decode(a.depth, a.decode)
     result["peak_rss_bytes"] = peak_rss() - python_rss
     print(json.dumps(result))
 
@@ -98,7 +113,7 @@ def run_json(command):
 
 def measure(a, path):
     """The rounds of one model: a list of (tl, llama.cpp), the one that goes first alternating."""
-    size = ["-p", str(a.prompt), "-n", str(a.decode), "-t", str(a.threads)]
+    size = ["-p", str(a.prompt), "-n", str(a.decode), "-t", str(a.threads), "-s", str(a.sequences)]
     ours = [a.tl, "bench", "--json", "-r", "1", "-m", path, "-d", str(a.depth), *size]
     theirs = [sys.executable, __file__, "--llama-round", "-m", path, "--depth", str(a.depth), *size]
     rounds = []
@@ -138,8 +153,10 @@ def find_models(a):
 
 # ---- reports ------------------------------------------------------------------------------------------
 def markdown(info, rows, a):
+    several = f" x {a.sequences}" if a.sequences > 1 else ""
+    depth = f" after {a.depth}" if a.depth else ""
     out = [f"{info['cpu']}, {info['isa']} kernels, {a.threads} threads; medians of {a.rounds} pairs; llama.cpp: llama-cpp-python {info['peer']}", "",
-           f"| model | decode {a.decode}: tl | llama.cpp | ratio (spread) | prefill {a.prompt}: tl | llama.cpp | ratio (spread) | first token | memory |",
+           f"| model | decode {a.decode}{several}{depth}: tl | llama.cpp | ratio (spread) | prefill {a.prompt}: tl | llama.cpp | ratio (spread) | first token | memory |",
            "|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         d, p, f, m = r[MEASURES[0]], r[MEASURES[1]], r["first_token_seconds"], r["peak_rss_bytes"]
@@ -190,6 +207,7 @@ def main():
     parser.add_argument("-p", dest="prompt", type=int, default=256)
     parser.add_argument("-n", dest="decode", type=int, default=64)
     parser.add_argument("-d", "--depth", type=int, default=0)
+    parser.add_argument("-s", "--sequences", type=int, default=1)
     parser.add_argument("-t", dest="threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("-r", dest="rounds", type=int, default=5)
     parser.add_argument("--out", type=pathlib.Path)
@@ -208,7 +226,7 @@ def main():
         isa = rounds[0][0]["isa"]
         rows.append(summary(name, path, rounds))
     info = {"cpu": cpu_name(), "isa": isa, "threads": a.threads, "rounds": a.rounds, "prompt": a.prompt, "decode": a.decode,
-            "depth": a.depth, "peer": version("llama-cpp-python")}
+            "depth": a.depth, "sequences": a.sequences, "peer": version("llama-cpp-python")}
     text = markdown(info, rows, a)
     print(text)
     if a.out:

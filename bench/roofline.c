@@ -4,7 +4,7 @@
 // Reading goes over a buffer far larger than any cache, in whole cache lines, the best of several rounds. Products are the
 // widest instructions of this machine: VPDPBUSD with AVX-512 VNNI, else AVX2's VPMADDUBSW and VPMADDWD with the add that
 // follows them.
-#include "base/pool.h"
+#include "base/bandwidth.h"
 #include <getopt.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -18,38 +18,6 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// ---- reading -----------------------------------------------------------------------------------
-typedef struct read_job {
-    const uint64_t *data;
-    size_t words;
-    _Atomic uint64_t sum; // so that the reads are needed
-} read_job;
-
-static void read_part(void *ctx, int thread, int n) {
-    read_job *job = ctx;
-    size_t line = 64 / sizeof(uint64_t), lines = job->words / line;
-    const uint64_t *p = job->data + lines * (size_t)thread / (size_t)n * line;
-    const uint64_t *end = job->data + lines * (size_t)(thread + 1) / (size_t)n * line;
-    uint64_t s[8] = {0};
-    for (; p < end; p += 8) {
-        __builtin_prefetch(p + 512);
-        for (int i = 0; i < 8; i++) s[i] ^= p[i];
-    }
-    atomic_fetch_xor(&job->sum, s[0] ^ s[1] ^ s[2] ^ s[3] ^ s[4] ^ s[5] ^ s[6] ^ s[7]);
-}
-
-static double read_bandwidth(pool *team, const uint64_t *data, size_t bytes) { // bytes a second
-    double best = 0;
-    for (int i = 0; i < ROUNDS; i++) {
-        read_job job = {.data = data, .words = bytes / sizeof *data};
-        double start = now();
-        pool_run(team, read_part, &job);
-        double rate = (double)bytes / (now() - start);
-        if (rate > best) best = rate;
-    }
-    return best;
 }
 
 // ---- products ----------------------------------------------------------------------------------
@@ -129,7 +97,7 @@ static int measure(int threads, const uint64_t *data, size_t bytes, bool json) {
         pool *team;
         tl_error err;
         if (pool_new(n, &team, &err) != TL_OK) return fprintf(stderr, "roofline: %s\n", err.message), 1;
-        double read = 1e-9 * read_bandwidth(team, data, bytes), products = 1e-9 * product_rate(team, loop);
+        double read = 1e-9 * read_bandwidth(team, data, bytes, ROUNDS), products = 1e-9 * product_rate(team, loop);
         pool_free(team);
         if (json) printf("%s{\"threads\": %d, \"read_gb_per_second\": %.2f, \"int8_g_per_second\": %.1f}", n > 1 ? ", " : "", n, read, products);
         else printf("%7d   %9.1f   %10.0f\n", n, read, products);

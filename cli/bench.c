@@ -7,15 +7,18 @@
 #include <string.h>
 #include <sys/resource.h>
 
+enum { MAX_SEQUENCES = 256 };
+
 typedef struct bench_args {
     model_args model;
     int64_t prompt, decode, depth;
-    int repeat;
-    bool json;
+    int repeat, sequences;
+    bool json, profile;
 } bench_args;
 
 typedef struct bench_result {
     double load, first_token, *prompt, *decode; // seconds; the two lists have one entry a repetition
+    json_t *profile;
 } bench_result;
 
 static int ascending(const void *a, const void *b) {
@@ -41,25 +44,30 @@ static int32_t arbitrary(int64_t i, int64_t n_vocab) {
     return (int32_t)(first + (int64_t)((z >> 20) % (uint64_t)(n_vocab - first)));
 }
 
-static tl_status fill(opened *o, int64_t n, double *seconds, tl_error *err) {
+// Sequence 0 gets n tokens, the others are copies of it.
+static tl_status fill(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
     const float *logits;
     int32_t *ids = malloc(sizeof *ids * (size_t)(n ? n : 1));
     *err = (tl_error){.code = TL_E_MEMORY, .offset = -1, .message = "out of memory"};
-    tl_seq_cut(o->session, 0, 0);
+    for (int i = 0; i < sequences; i++) tl_seq_cut(o->session, i, 0);
     for (int64_t i = 0; ids && i < n; i++) ids[i] = arbitrary(i, tl_model_n_vocab(o->model));
     double start = seconds_now();
     tl_status status = ids ? n ? tl_session_prompt(o->session, 0, ids, (size_t)n, &logits, NULL, err) : TL_OK : TL_E_MEMORY;
     *seconds = seconds_now() - start;
+    for (int i = 1; i < sequences && status == TL_OK; i++) status = tl_seq_fork(o->session, 0, i, err);
     free(ids);
     return status;
 }
 
-static tl_status decode(opened *o, int64_t n, double *seconds, tl_error *err) {
+// n steps of one token for each sequence.
+static tl_status decode(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
     const float *logits;
+    tl_row rows[MAX_SEQUENCES];
     double start = seconds_now();
     for (int64_t i = 0; i < n; i++) {
-        const tl_row row = {.token = arbitrary(1000 + i, tl_model_n_vocab(o->model)), .logits = true};
-        tl_status status = tl_session_step(o->session, &row, 1, &logits, err);
+        for (int k = 0; k < sequences; k++)
+            rows[k] = (tl_row){.token = arbitrary(1000 + i * sequences + k, tl_model_n_vocab(o->model)), .seq = k, .logits = true};
+        tl_status status = tl_session_step(o->session, rows, (size_t)sequences, &logits, err);
         if (status != TL_OK) return status;
     }
     *seconds = seconds_now() - start;
@@ -69,14 +77,77 @@ static tl_status decode(opened *o, int64_t n, double *seconds, tl_error *err) {
 static tl_status measure(const bench_args *a, opened *o, bench_result *r, tl_error *err) {
     double unused;
     for (int i = 0; i < a->repeat; i++) {
-        tl_status status = a->prompt ? fill(o, a->prompt, &r->prompt[i], err) : TL_OK;
-        if (status == TL_OK && a->decode) status = fill(o, a->depth, &unused, err);
-        if (status == TL_OK && a->decode) status = decode(o, a->decode, &r->decode[i], err);
+        tl_status status = a->prompt ? fill(o, 1, a->prompt, &r->prompt[i], err) : TL_OK;
+        if (status == TL_OK && a->decode) status = fill(o, a->sequences, a->depth, &unused, err);
+        if (status == TL_OK && a->decode) status = decode(o, a->sequences, a->decode, &r->decode[i], err);
         if (status != TL_OK) return status;
     }
     return TL_OK;
 }
 
+// ---- profile -----------------------------------------------------------------------------------
+static size_t first_line(const char *text, size_t n) {
+    const char *end = text ? memchr(text, '\n', n) : NULL;
+    return end ? (size_t)(end - text) : n;
+}
+
+// Each statement of the program: time of a step, its share, and the rate of what one row reads there from memory.
+static json_t *profile_rows(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err) {
+    tl_profile_line *lines;
+    size_t n;
+    double all = 0;
+    if (tl_session_profile_lines(o->session, &lines, &n, err) != TL_OK) return NULL;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) all += lines[i].seconds;
+    for (size_t i = 0; i < n; i++) {
+        const tl_profile_line *l = &lines[i];
+        double rate = l->bytes > 0 && l->seconds > 0 ? l->bytes * (double)steps / l->seconds : NAN;
+        json_t *text = json_bytes(l->text, first_line(l->text, l->text_n));
+        json_array_append_new(list, json_pack("{s:s, s:i, s:o, s:f, s:f, s:f, s:f, s:o, s:o}", "file", l->file, "line", l->line, "text", text,
+            "seconds_per_step", l->seconds / (double)steps, "microseconds_per_token", 1e6 * l->seconds / (double)steps / (double)rows,
+            "share", all > 0 ? l->seconds / all : 0, "bytes", l->bytes, "bytes_per_second", json_real_or_null(rate),
+            "share_of_bandwidth", json_real_or_null(bandwidth > 0 ? rate / bandwidth : NAN)));
+    }
+    tl_free(lines);
+    return list;
+}
+
+static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_error *err) {
+    double unused, bandwidth = tl_engine_read_bandwidth(o->engine);
+    r->profile = json_pack("{s:f}", "read_bytes_per_second", bandwidth);
+    for (int part = 0; part < 2; part++) {
+        int64_t n = part ? a->prompt : a->decode, steps = part ? 1 : n, rows = part ? n : a->sequences;
+        if (!n) continue;
+        tl_status status = fill(o, part ? 1 : a->sequences, part ? 0 : a->depth, &unused, err);
+        if (status == TL_OK) status = tl_session_profile(o->session, true, err);
+        if (status == TL_OK) status = part ? fill(o, 1, n, &unused, err) : decode(o, a->sequences, n, &unused, err);
+        json_t *list = status == TL_OK ? profile_rows(o, steps, rows, part ? 0 : bandwidth, err) : NULL;
+        if (!list) return status == TL_OK ? TL_E_MEMORY : status;
+        json_object_set_new(r->profile, part ? "prompt" : "decode", list);
+        (void)tl_session_profile(o->session, false, err);
+    }
+    return TL_OK;
+}
+
+static void print_profile(const char *title, const json_t *rows, double bandwidth) {
+    size_t i;
+    json_t *row;
+    double number;
+    if (!rows) return;
+    printf("\n%s\n  us/token  share%s   line\n", title, bandwidth > 0 ? "     GB/s  of bandwidth" : "");
+    json_array_foreach(rows, i, row) {
+        double share = json_number_value(json_object_get(row, "share"));
+        if (share < 0.0005) continue;
+        printf("%10.1f %5.1f %%", json_number_value(json_object_get(row, "microseconds_per_token")), 100 * share);
+        number = json_number_value(json_object_get(row, "bytes_per_second"));
+        if (bandwidth > 0 && number > 0) printf(" %8.1f %11.0f %%", 1e-9 * number, 100 * number / bandwidth);
+        else if (bandwidth > 0) printf(" %22s", "");
+        printf("   %s:%lld: %.80s\n", json_string_value(json_object_get(row, "file")),
+               (long long)json_integer_value(json_object_get(row, "line")), json_string_value(json_object_get(row, "text")));
+    }
+}
+
+// ---- result ------------------------------------------------------------------------------------
 static double peak_bytes(void) {
     struct rusage u;
     return getrusage(RUSAGE_SELF, &u) == 0 ? 1024.0 * (double)u.ru_maxrss : NAN;
@@ -105,39 +176,50 @@ static json_t *list_of_rates(const double *seconds, int n, int64_t tokens) {
 static int print_result(const bench_args *a, const opened *o, const bench_result *r) {
     char cpu[200];
     double prompt = a->prompt ? (double)a->prompt / median(r->prompt, a->repeat) : NAN;
-    double said = a->decode ? (double)a->decode / median(r->decode, a->repeat) : NAN;
+    double said = a->decode ? (double)(a->decode * a->sequences) / median(r->decode, a->repeat) : NAN;
     cpu_name(cpu, sizeof cpu);
     if (a->json)
         return print_json(json_pack(
-            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:s, s:o, s:s}", "prompt_tokens_per_second",
+            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:s, s:o, s:s, s:o*}", "prompt_tokens_per_second",
             json_real_or_null(prompt), "decode_tokens_per_second", json_real_or_null(said), "load_seconds", r->load,
             "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "prompt_runs",
             list_of_rates(r->prompt, a->prompt ? a->repeat : 0, a->prompt), "decode_runs",
-            list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
-            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "threads", tl_engine_threads(o->engine), "isa", tl_engine_isa(o->engine),
-            "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu));
+            list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
+            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "isa", tl_engine_isa(o->engine),
+            "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "profile", r->profile));
     printf("%s\n%s, %d threads, %s kernels\n", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
     if (a->prompt) printf("prompt %6lld tokens   %9.1f tokens/s\n", (long long)a->prompt, prompt);
-    if (a->decode) printf("decode %6lld tokens   %9.1f tokens/s\n", (long long)a->decode, said);
+    if (a->decode && a->sequences > 1) printf("decode %6lld x %-4d     %9.1f tokens/s\n", (long long)a->decode, a->sequences, said);
+    else if (a->decode) printf("decode %6lld tokens   %9.1f tokens/s\n", (long long)a->decode, said);
     printf("load                   %9.3f s\nfirst token            %9.3f s\npeak memory            %9.1f MB\n", r->load, r->first_token,
            1e-6 * peak_bytes());
+    if (r->profile) {
+        double bandwidth = json_number_value(json_object_get(r->profile, "read_bytes_per_second"));
+        printf("\nread bandwidth         %9.1f GB/s\n", 1e-9 * bandwidth);
+        print_profile("decoding, the program's statements in all layers", json_object_get(r->profile, "decode"), bandwidth);
+        print_profile("prompt", json_object_get(r->profile, "prompt"), 0);
+        json_decref(r->profile);
+    }
     return 0;
 }
 
 // The first token counts from the start of the program: opening, a prompt of one word, and choosing.
 static int open_and_time(const bench_args *a, opened *o, bench_result *r) {
     double start = seconds_now(), unused;
-    int64_t n_ctx = (a->prompt > a->depth + a->decode ? a->prompt : a->depth + a->decode) + 8;
+    int64_t said = a->depth + (a->decode > 2 ? a->decode : 2) * a->sequences;
+    int64_t n_ctx = (a->prompt > said ? a->prompt : said) + 8;
     tl_error err;
     int status = open_model("bench", &a->model, TL_MODEL_WHOLE, o);
-    if (status == 0) status = open_session("bench", &a->model, n_ctx, 0, o);
     if (status != 0) return status;
+    const tl_session_options options = {.n_ctx = a->model.n_ctx ? a->model.n_ctx : n_ctx, .n_batch = a->model.n_batch,
+                                        .n_seq = a->sequences, .cache_type = a->model.cache_type};
+    if (tl_session_new(o->model, &options, &o->session, &err) != TL_OK) return fail_with("bench", &err);
     r->load = seconds_now() - start;
-    if (fill(o, 4, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (fill(o, a->sequences, 4, &unused, &err) != TL_OK) return fail_with("bench", &err);
     r->first_token = seconds_now() - start;
     // One round that does not count: plans are made and pages touched.
-    if (a->decode && decode(o, 2, &unused, &err) != TL_OK) return fail_with("bench", &err);
-    if (a->prompt && fill(o, a->prompt, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (a->decode && decode(o, a->sequences, 2, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (a->prompt && fill(o, a->sequences, a->prompt, &unused, &err) != TL_OK) return fail_with("bench", &err);
     return 0;
 }
 
@@ -146,19 +228,21 @@ static int bench(const bench_args *a) {
     tl_error err;
     bench_result r = {.prompt = calloc((size_t)a->repeat, sizeof(double)), .decode = calloc((size_t)a->repeat, sizeof(double))};
     int status = r.prompt && r.decode ? open_and_time(a, &o, &r) : fail("bench", "out of memory");
-    if (status == 0) status = measure(a, &o, &r, &err) == TL_OK ? print_result(a, &o, &r) : fail_with("bench", &err);
+    if (status == 0) status = measure(a, &o, &r, &err) == TL_OK && (!a->profile || profile(a, &o, &r, &err) == TL_OK) ? print_result(a, &o, &r) : fail_with("bench", &err);
     opened_free(&o);
     free(r.prompt), free(r.decode);
     return status;
 }
 
 int cli_bench(int argc, char **argv) {
-    bench_args a = {.prompt = 256, .decode = 64, .repeat = 5};
+    bench_args a = {.prompt = 256, .decode = 64, .repeat = 5, .sequences = 1};
     int first;
     const arg_option options[] = {
         {ARG_I64, "n-prompt", 'p', &a.prompt, "N", "tokens of the prompt; 0: not measured (default: 256)", 0, 1e6},
         {ARG_I64, "n-gen", 'n', &a.decode, "N", "tokens to decode; 0: not measured (default: 64)", 0, 1e6},
         {ARG_I64, "n-depth", 'd', &a.depth, "N", "tokens in the cache when decoding starts (default: 0)", 0, 1e6},
+        {ARG_INT, "sequences", 's', &a.sequences, "N", "sequences decoded at once, each with its own tokens (default: 1)", 1, MAX_SEQUENCES},
+        {ARG_FLAG, "profile", 0, &a.profile, NULL, "then measure each statement of the program: time, bytes, share of the bandwidth", 0, 0},
         {ARG_INT, "repetitions", 'r', &a.repeat, "N", "the medians of N runs (default: 5)", 1, 1000},
         {ARG_FLAG, "json", 0, &a.json, NULL, "as JSON", 0, 0},
         MODEL_OPTIONS(a.model), {0}};

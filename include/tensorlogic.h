@@ -131,6 +131,23 @@ TL_API tl_status tl_seq_fork(tl_session *s, int32_t from, int32_t to, tl_error *
 TL_API void tl_seq_cut(tl_session *s, int32_t seq, int64_t length); // forgets tokens from position `length` on
 TL_API int64_t tl_session_free_slots(const tl_session *s);
 
+// ---- where the time goes ---------------------------------------------------------------------------
+typedef struct tl_profile_line { // a statement of the model's program, in all layers
+    const char *file;
+    int line;
+    const char *text;       // its source, not NUL-terminated
+    size_t text_n;
+    double seconds;         // in its kernels, divided by the number of threads
+    double bytes;           // of weights and cache that one row reads there, once a step
+    int64_t kernels;        // calls in one step
+} tl_profile_line;
+// Measures the kernels of all steps from now on (on: from 0 again). Costs some tens of nanoseconds for each piece of work.
+TL_API tl_status tl_session_profile(tl_session *s, bool on, tl_error *err);
+// What was measured, the most expensive first; *lines is to be freed with tl_free, the texts belong to the model.
+TL_API tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines, size_t *n, tl_error *err);
+// Bytes a second that the engine's threads read from memory (measured, about 0.1 s); 0 without memory for it.
+TL_API double tl_engine_read_bandwidth(tl_engine *e);
+
 // ---- sampling --------------------------------------------------------------------------------------
 // Names and meanings as in llama.cpp. The order is fixed: penalties, top_k, top_p, min_p, temperature.
 typedef struct tl_sampling {

@@ -14,7 +14,7 @@ root=$(cd "$root" && pwd)
 
 cleanup() {
     for mount in proc sys dev/pts dev; do
-        ! mountpoint -q "$root/$mount" || umount "$root/$mount" || umount -l "$root/$mount"
+        ! mountpoint -q "$root/$mount" || umount "$root/$mount" 2>/dev/null || umount -l "$root/$mount"
     done
     [ -n "$keep" ] || rm -rf --one-file-system "$root"
 }

@@ -411,6 +411,7 @@ bool ir_apply(ir_graph *g, const ir_rule *rules, size_t n_rules) {
                 x->repl = cur;
             }
         }
+        g->at = cur->at; // nodes that a rule makes stand where the one does that it replaces
         for (size_t r = 0; r < n_rules; r++) {
             ir_node *y = rules[r](g, cur);
             if (!y || y == cur) continue;

@@ -259,7 +259,7 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, in
     int64_t stride = n->nout == 2 ? n->in[0].stride[0] : 0;
     int64_t fixed = n->nout == 2 ? n->size[0] : 1;
     ir_node *q = arena_new(&l->p->mem, ir_node); // as a node [p, k], for the dependencies
-    *q = (ir_node){.op = IR_MAP, .sub = MAP_COPY, .sym = n->sym, .nlab = 2, .nout = 2, .size = {n->sym ? 0 : fixed, k}, .n_in = 1, .inner = k, .id = -1};
+    *q = (ir_node){.op = IR_MAP, .sub = MAP_COPY, .sym = n->sym, .nlab = 2, .nout = 2, .size = {n->sym ? 0 : fixed, k}, .n_in = 1, .inner = k, .id = -1, .at = n->at};
     q->in = arena_new(&l->p->mem, ir_edge);
     q->in[0] = (ir_edge){.node = n->in[0].node, .offset = n->in[0].offset, .stride = {stride, 1}};
     size_t bytes = l->p->k->act_bytes(kind, k);

@@ -47,5 +47,7 @@ void model_file_close(ev_model *m);
 // For dumps and measurements; out and the plan belong to the caller and the session.
 void tl_session_print_plan(const tl_session *s, sbuf *out);
 void tl_session_print_ir(const tl_session *s, sbuf *out);
-plan *tl_session_plan(tl_session *s);
+plan *tl_session_plan(const tl_session *s);
+const tl_model *session_model(const tl_session *s);
+int64_t session_cached(const tl_session *s); // positions that attention reads for a row of the longest sequence
 #endif

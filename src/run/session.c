@@ -119,7 +119,15 @@ int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq
 
 void tl_session_print_plan(const tl_session *s, sbuf *out) { plan_print(s->p, out); }
 void tl_session_print_ir(const tl_session *s, sbuf *out) { ir_print(&s->g, out); }
-plan *tl_session_plan(tl_session *s) { return s->p; }
+plan *tl_session_plan(const tl_session *s) { return s->p; }
+
+const tl_model *session_model(const tl_session *s) { return s->m; }
+
+int64_t session_cached(const tl_session *s) {
+    int64_t most = 0;
+    for (int32_t i = 0; i < s->n_seq; i++) most = s->seqs[i].n > most ? s->seqs[i].n : most;
+    return most;
+}
 
 // ---- slots -----------------------------------------------------------------------------------------
 static int32_t take_slot(tl_session *s) { // the caller knows that one is free

@@ -130,6 +130,24 @@ class Text(ModelCase):
         self.assertEqual(found["threads"], 1)
         self.assertIn(b"tokens/s", self.on("bench", "-p", "8", "-n", "2", "-r", "1"))
 
+    def test_bench_of_several_sequences(self):
+        found = json.loads(self.on("bench", "-p", "0", "-n", "4", "-d", "8", "-s", "3", "-r", "1", "--json"))
+        self.assertEqual(found["sequences"], 3)
+        self.assertGreater(found["decode_tokens_per_second"], 0)
+
+    def test_bench_profile(self):
+        found = json.loads(self.on("bench", "-p", "16", "-n", "4", "-r", "1", "--profile", "--json"))["profile"]
+        self.assertGreater(found["read_bytes_per_second"], 1e8)
+        for part in ("decode", "prompt"):
+            rows = found[part]
+            self.assertAlmostEqual(sum(r["share"] for r in rows), 1, places=6)
+            self.assertEqual(rows, sorted(rows, key=lambda r: -r["seconds_per_step"]))
+            self.assertTrue(all(r["file"] == "models/llama.tl" and r["line"] > 0 for r in rows), rows)
+        head = [r for r in found["decode"] if r["bytes"] == 265 * 64 * 4]  # output.weight, float32, read once
+        self.assertEqual(len(head), 1)
+        self.assertIn("Out[v, e]", head[0]["text"])
+        self.assertIn(b"models/llama.tl", self.on("bench", "-p", "0", "-n", "2", "-r", "1", "--profile"))
+
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,70 @@
+// profile.c - the time of a session's kernels, by the statement of the program that they compute.
+#include "base/bandwidth.h"
+#include "run/run.h"
+
+enum { PROBE_BYTES = 256 << 20, PROBE_ROUNDS = 4 };
+
+tl_status tl_session_profile(tl_session *s, bool on, tl_error *err) { return plan_profile(tl_session_plan(s), on, err); }
+
+// Bytes that a row must read: each weight as stored, the cache as far as it is filled and the window goes.
+static double node_bytes(const ir_node *n, int64_t cached) {
+    const ir_weight *w = n->u.weight;
+    switch (n->op) {
+    case IR_LINEAR: return (double)w->bytes * (double)n->inner / (double)(w->rows ? w->rows : 1);
+    case IR_EMBED: return (double)w->bytes / (double)(w->rows ? w->rows : 1);
+    case IR_ATTENTION: {
+        const ir_attention *a = &n->u.attn;
+        int64_t seen = a->window && a->window < cached ? a->window : cached;
+        return (double)seen * (double)(n->state2->slot_bytes + n->state3->slot_bytes);
+    }
+    default: return 0;
+    }
+}
+
+typedef VEC(tl_profile_line) line_list;
+
+static tl_profile_line *line_of(line_list *all, span at) {
+    int line = 0, col;
+    if (at.src) span_line_col(at, &line, &col);
+    const char *file = at.src ? at.src->name : "";
+    for (size_t i = 0; i < all->n; i++)
+        if (all->p[i].line == line && strcmp(all->p[i].file, file) == 0) return &all->p[i];
+    tl_profile_line new = {.file = file, .line = line};
+    if (at.src) new.text = at.src->text.p + at.begin, new.text_n = at.end - at.begin;
+    return vec_push(all, new) ? &all->p[all->n - 1] : NULL;
+}
+
+static int slowest_first(const void *a, const void *b) {
+    const tl_profile_line *x = a, *y = b;
+    return x->seconds != y->seconds ? (x->seconds < y->seconds) - (x->seconds > y->seconds) : x->line - y->line;
+}
+
+tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines, size_t *n, tl_error *err) {
+    const plan *p = tl_session_plan(s);
+    line_list all = {0};
+    for (int i = 0; i < plan_kernel_count(p); i++) {
+        plan_kernel_time t = plan_kernel_timing(p, i);
+        tl_profile_line *l = line_of(&all, t.node->at);
+        if (!l) {
+            vec_free(&all);
+            return err_set(err, TL_E_MEMORY, "out of memory");
+        }
+        l->seconds += 1e-9 * t.ns / tl_engine_threads(session_model(s)->engine);
+        // Quantizing a product's input is a kernel of the same node: what the product reads counts once.
+        if (strcmp(t.kernel, "QUANTIZE") != 0) l->bytes += node_bytes(t.node, session_cached(s));
+        l->kernels++;
+    }
+    if (all.n) qsort(all.p, all.n, sizeof *all.p, slowest_first);
+    *lines = all.p;
+    *n = all.n;
+    return TL_OK;
+}
+
+double tl_engine_read_bandwidth(tl_engine *e) {
+    uint64_t *data = mem_alloc_aligned(PROBE_BYTES, 4096);
+    if (!data) return 0;
+    for (size_t i = 0; i < PROBE_BYTES / sizeof *data; i++) data[i] = i; // every page is there before the clock runs
+    double rate = read_bandwidth(e->threads, data, PROBE_BYTES, PROBE_ROUNDS);
+    mem_free_aligned(data);
+    return rate;
+}
