@@ -58,7 +58,7 @@ typedef struct attn_args {
 } attn_args;
 
 typedef struct cpu_kernels {
-    const char *isa; // "ref", "avx2", "avx512"
+    const char *isa; // "ref", "avx2", "avxvnni", "avx512", "amx"
 
     // -- matrices --
     // Layout this ISA wants for the type (0: the file's own), and the bytes it takes; prepare() converts rows
@@ -108,7 +108,7 @@ size_t attn_scratch_bytes(const attn_args *a); // per thread; reads heads, kv_he
 // the first call; every call leaves it ready for the next, of any shape it is large enough for. No other op may use it.
 size_t attn_work_bytes(const attn_args *a, int64_t max_slots);
 
-// The table for `isa` ("ref", "avx2", "avx512", ... or NULL: TL_CPU, else the best this machine has).
+// The table for `isa` ("ref", "avx2", ... or NULL: TL_CPU, else the best this machine has).
 // TL_E_USAGE naming the choices when unknown, TL_E_UNSUPPORTED when this CPU lacks it. Static storage.
 tl_status cpu_select(const char *isa, const cpu_kernels **out, tl_error *err);
 #endif

@@ -71,4 +71,6 @@ void cpu_linear_ref(cpu_kernels *k);
 void cpu_linear_avx2(cpu_kernels *k);    // AVX2, FMA, F16C
 void cpu_linear_avxvnni(cpu_kernels *k); // AVX-VNNI besides
 void cpu_linear_avx512(cpu_kernels *k);  // AVX-512 F, BW, DQ, VL, VNNI
+void cpu_linear_amx(cpu_kernels *k);     // AMX-TILE and AMX-INT8 besides
+void linear_avx512(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 #endif

@@ -5,128 +5,14 @@
 // A matrix product walks groups of 16 weight rows (lanes). Up to FEW_MOST rows of x: codes are unpacked in registers and meet
 // up to 4 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
-#include "cpu/linear.h"
-
-#ifndef INLINE
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#endif
+#include "cpu/linear_codes.h"
 
 enum {
-    HALVES = LINEAR_ROWS / LANES, // vectors for the 16 lanes
     FEW_MOST = 8,                 // rows up to which codes are unpacked directly, 4 rows at a time
-    PANEL = 8,                    // blocks of 32 k expanded at a time
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
     STREAMS = 4,                  // groups that a few rows meet together
-    EXPANDED = 512 + 4 * 64,      // bytes of an expanded block: codes, then scales, then minima (of each part)
 };
-
-// ---- formats ---------------------------------------------------------------------------------------
-INLINE int parts_of(tl_dtype t) { return t == DT_Q2_K || t == DT_Q3_K || t == DT_Q6_K ? 2 : 1; }
-INLINE int subs_of(tl_dtype t) { return t >= DT_Q2_K && t <= DT_Q6_K ? 8 : 1; } // blocks of 32 in a file block
-INLINE int zero_of(tl_dtype t) { return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : t == DT_Q3_K ? 4 : 0; }
-INLINE bool has_min(tl_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
-INLINE int bits_of(tl_dtype t) {
-    switch (t) {
-    case DT_Q2_K: return 2;
-    case DT_Q3_K: return 3;
-    case DT_Q5_0:
-    case DT_Q5_1:
-    case DT_Q5_K: return 5;
-    case DT_Q6_K: return 6;
-    case DT_Q8_0: return 8;
-    default: return 4;
-    }
-}
-INLINE int block_bytes(tl_dtype t) {
-    switch (t) {
-    case DT_Q4_0: return Q4_0_BYTES;
-    case DT_Q4_1: return Q4_1_BYTES;
-    case DT_Q5_0: return Q5_0_BYTES;
-    case DT_Q5_1: return Q5_1_BYTES;
-    case DT_Q8_0: return Q8_0_BYTES;
-    case DT_Q2_K: return Q2_K_BYTES;
-    case DT_Q3_K: return Q3_K_BYTES;
-    case DT_Q4_K: return Q4_K_BYTES;
-    case DT_Q5_K: return Q5_K_BYTES;
-    default: return Q6_K_BYTES;
-    }
-}
-
-INLINE VI dwords(const uint8_t *g, int at, int unit, int h) { return vi_load(g + at + 64 * unit + 4 * LANES * h); }
-INLINE VF halves(const uint8_t *g, int at, int h) { return vf_half(g + at + 2 * LANES * h); }
-INLINE VI shifted(VI v, int right) { return right > 0 ? vi_srl(v, right) : right < 0 ? vi_sll(v, -right) : v; }
-INLINE VI field(VI v, int right, uint32_t mask) { return vi_and(shifted(v, right), vi_splat(mask)); }
-
-// Codes of k = 4 j .. 4 j + 3 of sub-block s, lanes of half h; unsigned, but Q8_0's are as vi_s8 makes them.
-INLINE VI codes(tl_dtype t, const uint8_t *g, int s, int j, int h) {
-    switch (t) {
-    case DT_Q4_0:
-    case DT_Q4_1: return field(dwords(g, 0, j % 4, h), j < 4 ? 0 : 4, 0x0f0f0f0f);
-    case DT_Q5_0:
-    case DT_Q5_1:
-        return vi_or(field(dwords(g, 0, j % 4, h), j < 4 ? 0 : 4, 0x0f0f0f0f), field(dwords(g, Q5_0_H, 0, h), j - 4, 0x10101010));
-    case DT_Q8_0: return vi_s8(dwords(g, 0, j, h));
-    case DT_Q2_K: return field(dwords(g, 0, s / 4 * 8 + j, h), s % 4 * 2, 0x03030303);
-    case DT_Q3_K:
-        return vi_or(field(dwords(g, 0, s / 4 * 8 + j, h), s % 4 * 2, 0x03030303), field(dwords(g, Q3_K_H, j, h), s - 2, 0x04040404));
-    case DT_Q4_K: return field(dwords(g, 0, s / 2 * 8 + j, h), s % 2 * 4, 0x0f0f0f0f);
-    case DT_Q5_K:
-        return vi_or(field(dwords(g, 0, s / 2 * 8 + j, h), s % 2 * 4, 0x0f0f0f0f), field(dwords(g, Q5_K_H, j, h), s - 4, 0x10101010));
-    default: // DT_Q6_K
-        return vi_or(field(dwords(g, 0, s / 4 * 16 + s % 2 * 8 + j, h), s % 4 / 2 * 4, 0x0f0f0f0f),
-                     field(dwords(g, Q6_K_H, s / 4 * 8 + j, h), s % 4 * 2 - 4, 0x30303030));
-    }
-}
-
-// Six-bit number s of Q4_K's and Q5_K's packed scales (min = 0) or minima (min = 1); g: the three dwords.
-INLINE VI packed6(const uint8_t *g, int s, int min, int h) {
-    if (s < 4) return field(dwords(g, 0, min, h), 8 * s, 63);
-    VI low = field(dwords(g, 0, 2, h), 8 * (s - 4) + 4 * min, 15);
-    return vi_or(low, field(dwords(g, 0, min, h), 8 * (s - 4) + 2, 0x30));
-}
-
-INLINE VI q3_k_scale(const uint8_t *g, int i, int h) {
-    VI low = field(dwords(g, Q3_K_SC, i % 8 / 4, h), 8 * (i % 4) + i / 8 * 4, 15);
-    VI high = field(dwords(g, Q3_K_SC, 2, h), 8 * (i % 4) + i / 4 * 2 - 4, 0x30);
-    return vi_sub(vi_or(low, high), vi_splat(32));
-}
-
-// Scale of part p of sub-block s.
-INLINE VF scale_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
-    int i = 2 * s + p;
-    switch (t) {
-    case DT_Q4_0: return halves(g, Q4_0_D, h);
-    case DT_Q4_1: return halves(g, Q4_1_D, h);
-    case DT_Q5_0: return halves(g, Q5_0_D, h);
-    case DT_Q5_1: return halves(g, Q5_1_D, h);
-    case DT_Q8_0: return halves(g, Q8_0_D, h);
-    case DT_Q2_K: return vf_mul(halves(g, Q2_K_D, h), vf_int(field(dwords(g, Q2_K_SC, i / 4, h), i % 4 * 8, 15)));
-    case DT_Q3_K: return vf_mul(halves(g, Q3_K_D, h), vf_int(q3_k_scale(g, i, h)));
-    case DT_Q4_K: return vf_mul(halves(g, Q4_K_D, h), vf_int(packed6(g + Q4_K_SC, s, 0, h)));
-    case DT_Q5_K: return vf_mul(halves(g, Q5_K_D, h), vf_int(packed6(g + Q5_K_SC, s, 0, h)));
-    default: // DT_Q6_K
-        return vf_mul(halves(g, Q6_K_D, h), vf_int(vi_sra(shifted(dwords(g, Q6_K_SC, i / 4, h), i % 4 * 8 - 24), 24)));
-    }
-}
-
-// What is added for each unit of the activations' sum: the min of legacy formats, minus the min of K-quants.
-INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
-    int i = 2 * s + p;
-    switch (t) {
-    case DT_Q4_1: return halves(g, Q4_1_M, h);
-    case DT_Q5_1: return halves(g, Q5_1_M, h);
-    case DT_Q2_K: return vf_mul(vf_neg(halves(g, Q2_K_M, h)), vf_int(field(dwords(g, Q2_K_SC, i / 4, h), i % 4 * 8 + 4, 15)));
-    case DT_Q4_K: return vf_mul(vf_neg(halves(g, Q4_K_M, h)), vf_int(packed6(g + Q4_K_SC, s, 1, h)));
-    default: // DT_Q5_K
-        return vf_mul(vf_neg(halves(g, Q5_K_M, h)), vf_int(packed6(g + Q5_K_SC, s, 1, h)));
-    }
-}
 
 // ---- one block of 32 k against R rows --------------------------------------------------------------
 enum { MOST = 8 }; // rows of a tile times planes
@@ -181,10 +67,8 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint
         if ((many) && LANES == 8) __asm__("" : "+m"(*(VF(*)[MOST][HALVES])(acc)));                                     \
     } while (0)
 
-INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
-
 INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][HALVES]) {
-    int planes = wide ? 2 : 1, tail = ACT_BLOCK * planes; // d, ds, ds1 follow the planes
+    int planes = wide ? 2 : 1;
     UNROLL
     for (int p = 0; p < parts_of(t); p++) {
         sums dot = part_dot(t, expanded, rows, planes, g, s, p, x);
@@ -196,19 +80,7 @@ INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, const uint
             min[h] = !has_min(t) ? scale[h] : expanded ? vf_load(e + 64 * parts_of(t)) : min_of(t, g, s, p, h);
         }
         UNROLL
-        for (int r = 0; r < rows; r++) {
-            VF d = splat_at(x[r] + tail), ds = splat_at(x[r] + tail + 4);
-            if (parts_of(t) == 2) ds = p ? splat_at(x[r] + tail + 8) : vf_sub(ds, splat_at(x[r] + tail + 8));
-            VF offset = vf_mul(vf_splat((float)-zero_of(t)), ds);
-            UNROLL
-            for (int h = 0; h < HALVES; h++) {
-                VF v = vf_int(dot.v[planes * r][h]);
-                if (wide) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(dot.v[planes * r + 1][h]));
-                VF u = zero_of(t) ? vf_fma(d, v, offset) : vf_mul(d, v);
-                acc[r][h] = vf_fma(scale[h], u, acc[r][h]);
-                if (has_min(t)) acc[r][h] = vf_fma(min[h], ds, acc[r][h]);
-            }
-        }
+        for (int r = 0; r < rows; r++) row_add(t, wide, p, scale, min, x[r], (const VI(*)[HALVES])&dot.v[planes * r], acc[r]);
     }
 }
 
@@ -256,27 +128,6 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
 }
 
 // ---- expanded ----------------------------------------------------------------------------------------
-// Blocks [b, b + n) of 32 k of the group at g to `to`.
-INLINE void expand(tl_dtype t, const uint8_t *g, int64_t b, int64_t n, uint8_t *to) {
-    g += b / subs_of(t) * block_bytes(t); // b and n are whole file blocks
-    for (int64_t i = 0; i < n; i += subs_of(t), g += block_bytes(t)) {
-        UNROLL
-        for (int s = 0; s < subs_of(t); s++, to += EXPANDED) {
-            UNROLL
-            for (int h = 0; h < HALVES; h++) {
-                uint8_t *lane = to + 4 * LANES * h;
-                UNROLL
-                for (int j = 0; j < 8; j++) vi_store(lane + 64 * j, codes(t, g, s, j, h));
-                UNROLL
-                for (int p = 0; p < parts_of(t); p++) {
-                    vf_store(lane + 512 + 64 * p, scale_of(t, g, s, p, h));
-                    if (has_min(t)) vf_store(lane + 512 + 64 * (parts_of(t) + p), min_of(t, g, s, p, h));
-                }
-            }
-        }
-    }
-}
-
 // n expanded blocks against R rows whose first block is at x; sums continue in acc[R][16].
 INLINE void tile(tl_dtype t, int rows, bool wide, const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {
     const uint8_t *a[MOST];

@@ -8,9 +8,13 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 // ---- what the processor and the system have --------------------------------------------------------
-enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4 }; // each a set of features, see isas[]
+enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4, HAS_AMX = 8 }; // each a set of features, see isas[]
 
 #if defined(__x86_64__)
 typedef struct cpuid_regs {
@@ -31,6 +35,17 @@ static uint64_t saved_state(void) { // XCR0: register files that the system keep
     return (uint64_t)high << 32 | low;
 }
 
+// Linux saves tile data only for processes that asked for it (arch_prctl, ARCH_REQ_XCOMP_PERM; Documentation/arch/x86/
+// xstate.rst); it refuses when an alternate signal stack in use could not hold them.
+static bool tiles_permitted(void) {
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
 // Bits: Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E.
 static unsigned features(void) {
     cpuid_regs one = cpuid(1, 0), seven = cpuid(7, 0), more = cpuid(7, 1);
@@ -42,6 +57,8 @@ static unsigned features(void) {
     if (more.a >> 4 & 1) has |= HAS_AVXVNNI;
     unsigned f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if ((state & 0xe6) == 0xe6 && all_set(seven.b, f_dq_bw_vl) && seven.c >> 11 & 1) has |= HAS_AVX512; // and VNNI
+    bool tiles = all_set(seven.d, 1u << 24 | 1u << 25) && (state & 0x60000) == 0x60000; // AMX-TILE, AMX-INT8
+    if ((has & HAS_AVX512) && tiles && tiles_permitted()) has |= HAS_AMX;
     return has;
 }
 #else
@@ -70,6 +87,11 @@ static void fill_avx512(cpu_kernels *k) {
     cpu_vec_avx512(k);
     cpu_linear_avx512(k);
 }
+
+static void fill_amx(cpu_kernels *k) {
+    fill_avx512(k);
+    cpu_linear_amx(k);
+}
 #endif
 
 static const struct {
@@ -82,6 +104,7 @@ static const struct {
     {"avx2", HAS_AVX2, fill_avx2},
     {"avxvnni", HAS_AVX2 | HAS_AVXVNNI, fill_avxvnni},
     {"avx512", HAS_AVX2 | HAS_AVX512, fill_avx512},
+    {"amx", HAS_AVX2 | HAS_AVX512 | HAS_AMX, fill_amx},
 #endif
 };
 enum { ISA_COUNT = sizeof isas / sizeof *isas };

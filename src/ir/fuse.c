@@ -98,29 +98,64 @@ static ir_node *rule_rms_norm(ir_graph *g, ir_node *n) {
     return ir_intern(g, r);
 }
 
-// rms_norm(x) * w, w over the last label only
-static ir_node *rule_norm_weight(ir_graph *g, ir_node *n) {
-    if (n->op != IR_MAP || n->sub != MAP_MUL || n->nout < 1) return NULL;
+// ---- LAYER_NORM: RMS_NORM of x - avg(x) [+ b] ------------------------------------------------------
+static ir_node *rule_layer_norm(ir_graph *g, ir_node *n) {
+    if (n->op != IR_RMS_NORM || n->nout < 1 || !ir_reads_whole(n, &n->in[0])) return NULL;
+    ir_node *diff = is_map(&n->in[0], MAP_SUB), *avg;
+    int last = n->nout - 1;
+    if (!diff || !swallow(diff) || diff->nout != n->nout || memcmp(diff->size, n->size, sizeof *n->size * (size_t)n->nout)) return NULL;
+    const ir_edge *x = &diff->in[0], *m = &diff->in[1];
+    avg = m->node;
+    if (avg->op != IR_REDUCE || avg->sub != FOLD_AVG || !swallow(avg) || avg->nlab != avg->nout + 1 || avg->sym != n->sym) return NULL;
+    if (avg->in[0].node != x->node || avg->in[0].offset != x->offset || avg->size[avg->nout] != n->size[last]) return NULL;
+    if (x->stride[last] != 1 || avg->in[0].stride[avg->nout] != 1 || m->offset || m->stride[last]) return NULL;
+    if (avg->nout != last || x->node->type != DT_F32) return NULL;
+    int64_t flat = 1; // row by row: the same rows of x, the averages in order
+    for (int i = last - 1; i >= 0; i--) {
+        if (m->stride[i] != flat || avg->in[0].stride[i] != x->stride[i] || ((i || !n->sym) && avg->size[i] != n->size[i])) return NULL;
+        flat *= n->size[i];
+    }
+    ir_space sp = {.nlab = n->nlab, .nout = n->nout, .sym = n->sym};
+    memcpy(sp.size, n->size, sizeof sp.size);
+    ir_node *r = ir_proto(g, IR_LAYER_NORM, &sp, n->n_in);
+    r->in[0] = *x;
+    if (n->n_in == 2) r->in[1] = n->in[1];
+    r->u.norm.eps = n->u.norm.eps;
+    return ir_intern(g, r);
+}
+
+// Is e a row of float32 over the last label only, known before any step?
+static bool is_row(const ir_node *n, const ir_edge *e) {
+    int last = n->nout - 1;
+    for (int i = 0; i < last; i++)
+        if (e->stride[i]) return false;
+    const ir_node *x = e->node;
+    return e->stride[last] == 1 && !x->sym && (x->op == IR_WEIGHT || x->op == IR_CONST) && x->type == DT_F32;
+}
+
+// norm(x) * w as input `at` = 1, layer_norm(x) * w + b as input 2; w, b over the last label only
+static ir_node *norm_and_row(ir_graph *g, ir_node *n, int at) {
+    if (n->op != IR_MAP || n->nout < 1) return NULL;
     for (int side = 0; side < 2; side++) {
         ir_node *norm = n->in[side].node;
-        const ir_edge *w = &n->in[1 - side];
-        if (norm->op != IR_RMS_NORM || norm->n_in != 1 || !swallow(norm) || !ir_reads_whole(n, &n->in[side])) continue;
+        bool layer = norm->op == IR_LAYER_NORM;
+        if ((!layer && (norm->op != IR_RMS_NORM || at == 2)) || norm->n_in != at || !swallow(norm)) continue;
         int last = n->nout - 1;
-        if (norm->nout != n->nout || norm->size[last] != n->size[last] || w->stride[last] != 1) continue;
-        bool rows = false;
-        for (int i = 0; i < last; i++) rows |= w->stride[i] != 0;
-        const ir_node *wn = w->node;
-        if (rows || wn->sym || !((wn->op == IR_WEIGHT && wn->type == DT_F32) || wn->op == IR_CONST) || wn->type != DT_F32) continue;
+        if (!ir_reads_whole(n, &n->in[side]) || norm->nout != n->nout || norm->size[last] != n->size[last]) continue;
+        if (!is_row(n, &n->in[1 - side])) continue;
         ir_space sp = {.nlab = n->nlab, .nout = n->nout, .sym = n->sym};
         memcpy(sp.size, n->size, sizeof sp.size);
-        ir_node *r = ir_proto(g, IR_RMS_NORM, &sp, 2);
-        r->in[0] = norm->in[0];
-        r->in[1] = *w;
+        ir_node *r = ir_proto(g, norm->op, &sp, at + 1);
+        memcpy(r->in, norm->in, sizeof *r->in * (size_t)at);
+        r->in[at] = n->in[1 - side];
         r->u.norm.eps = norm->u.norm.eps;
         return ir_intern(g, r);
     }
     return NULL;
 }
+
+static ir_node *rule_norm_weight(ir_graph *g, ir_node *n) { return n->sub == MAP_MUL ? norm_and_row(g, n, 1) : NULL; }
+static ir_node *rule_norm_bias(ir_graph *g, ir_node *n) { return n->sub == MAP_ADD ? norm_and_row(g, n, 2) : NULL; }
 
 // ---- ROPE ----------------------------------------------------------------------------------------
 // Is part i of the 2 x 2 block at `offset`: a whole array of angles' cosines or sines?
@@ -468,7 +503,7 @@ void ir_reorder(ir_graph *g) {
 }
 
 void ir_rewrite(ir_graph *g) {
-    static const ir_rule first[] = {rule_linear, rule_embed, rule_rms_norm, rule_norm_weight, rule_rope};
+    static const ir_rule first[] = {rule_linear, rule_embed, rule_rms_norm, rule_layer_norm, rule_norm_weight, rule_norm_bias, rule_rope};
     static const ir_rule second[] = {rule_attention};
     static const ir_rule third[] = {ir_rule_out_rows};
     ir_reorder(g);

@@ -1,5 +1,5 @@
-// emulated.c - linear_simd.h with plain C in place of vector instructions: 16 lanes and sums in int32, as AVX-512 VNNI
-// has them, so that every machine tests what only some can run.
+// emulated.c - linear_simd.h and linear_tiles.h with plain C in place of vector and tile instructions: 16 lanes and sums in
+// int32, as AVX-512 VNNI and AMX have them, so that every machine tests what only some can run.
 #include <math.h>
 
 #include "cpu/linear.h"
@@ -83,10 +83,35 @@ static VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
 
 #include "cpu/linear_simd.h"
 
-void cpu_linear_emulated(cpu_kernels *k);
-void cpu_linear_emulated(cpu_kernels *k) {
+// Tiles as AMX has them, one at a time. The codes of Q8_0 lie as vi_s8() left them.
+static bool tiles_on;
+static void ti_begin(void) { tiles_on = true; }
+static void ti_end(void) { tiles_on = false; }
+static void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride, const uint8_t *codes, int32_t *out) {
+    (void)slot;
+    TL_CHECK(tiles_on);
+    for (int r = 0; r < 16; r++)
+        for (int lane = 0; lane < LANES; lane++) {
+            int32_t s = 0;
+            for (int i = 0; i < 32; i++) {
+                uint8_t code = codes[i / 4 * 64 + lane * 4 + i % 4];
+                s += (t == DT_Q8_0 ? (int8_t)(code ^ 0x80) : code) * (int8_t)x[(size_t)r * stride + (size_t)i];
+            }
+            out[r * LANES + lane] = s;
+        }
+}
+
+#include "cpu/linear_tiles.h"
+
+static void linear_both(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
+    else linear_simd(w, x, rows, y, ldy, n0, n1);
+}
+
+void cpu_linear_emulated(cpu_kernels *k, bool tiles);
+void cpu_linear_emulated(cpu_kernels *k, bool tiles) {
     cpu_linear_ref(k);
-    k->isa = "emulated";
+    k->isa = tiles ? "emulated tiles" : "emulated";
     k->matrix_layout = linear_layout_i16;
-    k->linear = linear_simd;
+    k->linear = tiles ? linear_both : linear_simd;
 }

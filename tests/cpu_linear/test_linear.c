@@ -11,20 +11,22 @@
 #include "cases.h"
 #include "gguf/quant.h"
 
-void cpu_linear_emulated(cpu_kernels *k); // emulated.c
-static cpu_kernels emulated;
-static const cpu_kernels *isas[5]; // the first is ref
+void cpu_linear_emulated(cpu_kernels *k, bool tiles); // emulated.c
+static cpu_kernels emulated[2];
+static const cpu_kernels *isas[7]; // the first is ref
 static int isa_count;
 
 static int find_isas(void **state) {
     (void)state;
-    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512"};
+    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "amx"};
     tl_error err;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (cpu_select(names[i], &isas[isa_count], &err) == TL_OK) isa_count++;
-    cpu_linear_emulated(&emulated);
-    isas[isa_count++] = &emulated;
-    return isa_count > 1 ? 0 : -1;
+    for (int i = 0; i < 2; i++) {
+        cpu_linear_emulated(&emulated[i], i);
+        isas[isa_count++] = &emulated[i];
+    }
+    return isa_count > 2 ? 0 : -1;
 }
 
 // Activations for `rows` rows in the kind the matrix reads, ending at a guard page.
@@ -124,7 +126,8 @@ static void check_case(const cpu_kernels *ks, tl_dtype type, bool wide, shape s)
 
 static void isas_equal_ref(void **state) {
     (void)state;
-    static const shape shapes[] = {{1, 256, 1}, {16, 256, 2}, {17, 512, 3}, {80, 768, 4}, {35, 256, 5}, {64, 1280, 7}, {33, 512, 9}, {48, 768, 33}, {16, 512, 70}, {7, 256, 135}};
+    static const shape shapes[] = {{1, 256, 1}, {16, 256, 2}, {17, 512, 3}, {80, 768, 4}, {35, 256, 5}, {64, 1280, 7}, {33, 512, 9}, {48, 768, 33}, {16, 512, 70}, {7, 256, 135},
+                                   {100, 256, 16}, {33, 512, 145}};
     for (int i = 0; i < isa_count; i++)
         for (int t = 0; t < CASE_TYPES; t++)
             for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
@@ -147,7 +150,7 @@ static void extreme_codes(void **state) {
     for (int i = 0; i < isa_count; i++)
         for (int t = 3; t < CASE_TYPES; t++)
             for (int pattern = 0; pattern < 4; pattern++) {
-                enum { N = 16, K = 512, ROWS = 10 };
+                enum { N = 16, K = 512, ROWS = 18 };
                 guarded bytes, prepared;
                 cpu_matrix file = case_matrix(case_types[t], N, K, 1, &bytes);
                 size_t block = dtype_table[file.type].block_bytes, scale, min;

@@ -86,6 +86,36 @@ static void test_watched_parts(void **state) { // a node that is kept or used el
     }
 }
 
+// (x - avg(x)) / sqrt(avg(..^2) + eps) * w + b; the average of other rows or of something else is left alone.
+static ir_node *layer_norm(fixture *f, ir_node *averaged) {
+    int64_t n = 24;
+    ir_space rows = SPACE(SYM_ROWS, 1, P, n), all = SPACE(SYM_ROWS, 2, P, n);
+    ir_edge whole = EDGE(averaged, 0, n, N(1));
+    ir_edge sub[2] = {EDGE(f->x, 0, n, N(1)), EDGE(ir_reduce(&f->g, FOLD_AVG, &rows, &whole), 0, N(1), N(0))};
+    ir_node *diff = ir_map(&f->g, MAP_SUB, &all, sub);
+    ir_node *scaled = toy_rms_norm(&f->g, diff, toy_weight(&f->mem, "w", DT_F32, 1, 24, 1, &f->seed), 1e-5f);
+    ir_edge add[2] = {EDGE(scaled, 0, n, N(1)), EDGE(ir_weight_node(&f->g, toy_weight(&f->mem, "b", DT_F32, 1, 24, 1, &f->seed)), 0, N(0), N(1))};
+    return ir_map(&f->g, MAP_ADD, &all, add);
+}
+
+static void test_layer_norm(void **state) {
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        fixture f;
+        start(&f);
+        ir_node *n = layer_norm(&f, how == 1 ? toy_map1(&f.g, MAP_NEG, f.x) : f.x);
+        for (ir_node *x = f.g.first; x; x = x->next)
+            if (how == 2 && x->op == IR_MAP && x->sub == MAP_SUB) x->keep = true;
+        finish(&f, n);
+        assert_int_equal(count(&f.g, IR_LAYER_NORM), how == 0);
+        assert_int_equal(count(&f.g, IR_RMS_NORM), how != 0);
+        assert_int_equal(count(&f.g, IR_REDUCE), how != 0);
+        for (const ir_node *x = f.g.first; x; x = x->next)
+            if (x->op == IR_LAYER_NORM) assert_true(x->n_in == 3 && x->u.norm.eps == 1e-5f);
+        arena_free(&f.mem);
+    }
+}
+
 static void test_fuse_limits(void **state) {
     (void)state;
     fixture f;
@@ -140,7 +170,7 @@ static void test_deep(void **state) { // no recursion over the length of a progr
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformer), cmocka_unit_test(test_watched_parts), cmocka_unit_test(test_fuse_limits), cmocka_unit_test(test_fuse_labels),
+        cmocka_unit_test(test_transformer), cmocka_unit_test(test_watched_parts), cmocka_unit_test(test_layer_norm), cmocka_unit_test(test_fuse_limits), cmocka_unit_test(test_fuse_labels),
         cmocka_unit_test(test_deep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
