@@ -107,14 +107,24 @@ static void put_plain(tl_dtype type, const uint8_t *src, uint8_t *dst, int lane,
         for (int64_t u = u0; u < u1; u++, src += 4, dst += 4 * LINEAR_ROWS) memcpy(dst, src, row - (size_t)u * 4 < 4 ? 2 : 4);
 }
 
+static void prefetch_bytes(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i);
+}
+
 // Rows [n, n + count) of the file, count <= 16, to the group at `to`; a stretch of k at a time, so that it stays in cache.
-static void prepare_group(const cpu_matrix *src, uint8_t *to, int64_t n, int count) {
+// `ahead`: the rows that follow are wanted next. They are fetched meanwhile, in the order of their addresses: sixteen rows
+// read side by side are more streams than the hardware follows.
+static void prepare_group(const cpu_matrix *src, uint8_t *to, int64_t n, int count, bool ahead) {
     enum { STRETCH = 64 };
     const linear_format *f = linear_format_of(src->type);
     const uint8_t *row = (const uint8_t *)src->data + (size_t)n * src->row_bytes;
     if (f) {
-        for (int64_t b = 0; b < src->k / f->values; b++, row += f->bytes, to += (size_t)f->bytes * LINEAR_ROWS)
+        const uint8_t *next = row + LINEAR_ROWS * src->row_bytes;
+        size_t group_block = (size_t)f->bytes * LINEAR_ROWS;
+        for (int64_t b = 0; b < src->k / f->values; b++, row += f->bytes, to += group_block, next += group_block) {
+            if (ahead) prefetch_bytes(next, group_block);
             for (int lane = 0; lane < count; lane++) put_block(f, row + (size_t)lane * src->row_bytes, to, lane);
+        }
         return;
     }
     int64_t units = plain_units(src->type, src->k);
@@ -135,7 +145,7 @@ void linear_prepare(const cpu_matrix *src, int layout, void *dst, int64_t n0, in
         uint8_t *to = (uint8_t *)dst + (size_t)(n / LINEAR_ROWS) * group;
         int count = n1 - n < LINEAR_ROWS ? (int)(n1 - n) : LINEAR_ROWS;
         if (count < LINEAR_ROWS || src->k % 2) memset(to, 0, group); // lanes or half a pair stay unwritten
-        prepare_group(src, to, n, count);
+        prepare_group(src, to, n, count, n + 2 * LINEAR_ROWS <= n1);
     }
 }
 

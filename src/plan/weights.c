@@ -4,7 +4,7 @@
 #include "gguf/quant.h"
 #include "plan/plan_int.h"
 
-enum { HUGE_PAGE = 2 << 20, PREPARE_ROWS = 64, SMALL = 1 << 20 };
+enum { HUGE_PAGE = 2 << 20, PREPARE_ROWS = 64, PREPARE_MOST = 512, SMALL = 1 << 20 };
 
 bool weight_is_matrix(tl_dtype t) { return dtype_table[t].quantized || t == DT_F32 || t == DT_F16 || t == DT_BF16; }
 
@@ -91,8 +91,10 @@ typedef struct prepare_job {
 static void prepare_rows(void *ctx, int thread, int n) {
     (void)thread, (void)n;
     const prepare_job *j = ctx;
-    int64_t r0, r1;
-    while (pool_take(j->b->threads, j->src->n, PREPARE_ROWS, &r0, &r1)) j->b->k->matrix_prepare(j->src, j->layout, j->dst, r0, r1);
+    int64_t r0, r1, chunk = j->src->n / (16 * PREPARE_ROWS) * PREPARE_ROWS; // large ones: each begins with rows not fetched ahead
+    if (chunk < PREPARE_ROWS) chunk = PREPARE_ROWS;
+    if (chunk > PREPARE_MOST) chunk = PREPARE_MOST;
+    while (pool_take(j->b->threads, j->src->n, chunk, &r0, &r1)) j->b->k->matrix_prepare(j->src, j->layout, j->dst, r0, r1);
 }
 
 static tl_status repack(ir_weight *w, plan_weight *pw, const plan_backend *b, tl_error *err) {
