@@ -2,6 +2,8 @@
 //
 // The order depends on sizes with one row, never on the number of rows, so that results do not either. Two stored
 // matrices are never multiplied with each other unless nothing else is possible.
+#include <math.h>
+
 #include "eval/eq.h"
 
 static int64_t label_size(const equation *q, int l) { return q->lab[l].sym ? 1 : q->lab[l].size; }
@@ -117,12 +119,13 @@ operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over) {
     if (k == FOLD_OR && (a->is_const || !(over & a->labels))) return truth(q, a);
     if (a->is_const) {
         if (k == FOLD_SUM) return eq_const(a->k * set_size(q, over));
+        if (k == FOLD_PROD) return eq_const(pow(a->k, set_size(q, over)));
         return *a;
     }
-    if (over & ~a->labels && k == FOLD_SUM) { // a sum over an index that the term does not have: so many times
+    if (over & ~a->labels && (k == FOLD_SUM || k == FOLD_PROD)) { // over an index that the term does not have: so many times
         operand r = eq_fold(q, k, a, over & a->labels);
         operand two[2] = {r, eq_const(set_size(q, over & ~a->labels))};
-        return eq_map(q, MAP_MUL, two, 2);
+        return eq_map(q, k == FOLD_SUM ? MAP_MUL : MAP_POW, two, 2);
     }
     over &= a->labels;
     if (!over) return *a;

@@ -137,13 +137,14 @@ static operand right_side(equation *q, const ast_stmt *s, const head *h) {
     eq_set all = h->keep | eq_labels_in(q, s->expr);
     for (const ast_literal *l = s->where; l; l = l->next) all |= eq_labels_in(q, l->expr);
     operand mask = s->where ? eq_guard(q, s->where, all) : eq_const(1);
-    bool apart = k != FOLD_SUM || (!mask.is_const && mask.labels & ~h->keep); // terms must stay single until they are folded
+    eq_set guarded = 0, over = all & ~h->keep;
+    for (const ast_literal *l = s->where; l; l = l->next) guarded |= eq_labels_in(q, l->expr);
+    bool apart = k != FOLD_SUM || guarded & ~h->keep; // terms must stay single until they are folded
     if (!apart) {
         operand r = eq_scope(q, s->expr, h->keep);
         return s->where ? select_where(q, mask, r, 0) : r;
     }
     operand x = eq_scope(q, s->expr, all);
-    eq_set labels = (x.is_const ? 0 : x.labels) | (mask.is_const ? 0 : mask.labels), over = labels & ~h->keep;
     if (!s->where) {
         operand r = eq_fold(q, k, &x, over);
         r.boolean |= k == FOLD_OR && !r.is_const;

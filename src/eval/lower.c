@@ -295,6 +295,13 @@ static operand power(equation *q, const ast_expr *e, eq_set keep) {
     return eq_map(q, MAP_POW, in, 2);
 }
 
+static bool has_fold(const ast_expr *e) { // whose indices may have their sizes from elsewhere in the statement
+    if (e->kind == EX_REDUCE) return true;
+    for (const ast_expr *k = e->kids; k; k = k->next)
+        if (has_fold(k)) return true;
+    return false;
+}
+
 static operand function(equation *q, const ast_expr *e, eq_set keep) {
     evaluator *ev = q->ev;
     const ast_expr *callee = e->kids;
@@ -303,7 +310,7 @@ static operand function(equation *q, const ast_expr *e, eq_set keep) {
         return eq_read(q, b->v, eq_atom_args(e, ev->g->a), e->n_kids - 1, e->at);
     eq_set inside = eq_labels_in(q, e);
     int op = callee->kind == EX_NAME && !b ? map_function(callee->name) : -1;
-    if (!inside) { // no index: an ordinary value
+    if (!inside && (op < 0 || !has_fold(e))) { // no index: an ordinary value
         value v = settle(ev, eval(ev, e), e->at);
         if (v.kind == V_TENSOR && v.t->rank) ev_fail(ev, e->at, "this is a tensor with %d axes: give its indices", v.t->rank);
         if (v.kind == V_TENSOR) {
