@@ -19,6 +19,7 @@ typedef struct chk_symbol {
     const ast_param *param;
     const builtin *bi;
     int rank;                 // -1: not known
+    int slot_axis;            // of a state: place, from 1, of the axis that is scattered into; 0: not known
     str axes[IR_MAX_RANK];    // their names; empty: not known
     bool used, boolean, local;
     bool whole;               // defined by `=` for all elements
@@ -98,6 +99,8 @@ bool chk_has_free(const checker *c, const ast_expr *e);
 chk_label *chk_label_of(checker *c, chk_eq *q, str name, span at);
 chk_symbol *chk_dim(const checker *c, str name);          // declared with `dim`; primes are ignored
 bool chk_dim_size(const checker *c, str name, int64_t *size);
+void chk_lint(checker *c, const ast_stmt *s, const chk_eq *q);                  // check_lint.c
+void chk_state_written(const checker *c, chk_symbol *state, const ast_head *h);
 void chk_equation(checker *c, const ast_stmt *s);
 void chk_rule(checker *c, const ast_stmt *s);
 void chk_scan(checker *c, chk_unit *u, const ast_stmt *list);

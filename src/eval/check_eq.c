@@ -172,6 +172,7 @@ static void define(checker *c, const ast_stmt *s, chk_symbol *b, bool split) {
     bool fresh = s->kind == ST_LET || s->assign == AS_EQ, fixed = any_fixed(c, &s->head);
     chk_symbol *own = here(c, s->head.name);
     if (b && b->kind == CK_STATE && s->kind != ST_LET) {
+        chk_state_written(c, b, &s->head);
         if (s->assign != AS_SET) {
             diag *d = diag_add(c->dl, DG_ERROR, s->assign_at, "a state is overwritten with ':='");
             diag_fix(c->dl, d, ":=");
@@ -216,7 +217,7 @@ void chk_equation(checker *c, const ast_stmt *s) {
     chk_literals(c, s->where, &q);
     if (!q.valued) need_sizes(c, &q);
     if (s->expr && s->kind == ST_ASSIGN) check_powers(c, s->expr, &q);
-    if (s->expr) check_dot(c, s), softmax_masks(c, s->expr);
+    if (s->expr) check_dot(c, s), softmax_masks(c, s->expr), chk_lint(c, s, &q);
     define(c, s, b, let);
 }
 

@@ -880,9 +880,13 @@ static void exec_assign(evaluator *ev, const ast_stmt *s) {
     if (!s->head.indexed && !s->where) assign_name(ev, s);
     else if (is_logic_rule(ev, s)) exec_logic_rule(ev, s);
     else if (virtual_index(s)) exec_recurrence(ev, s);
+    else if (reads_steps(s)) exec_step_reads(ev, s);
     else if (element_target(ev, s)) assign_element(ev, s, find_name(ev, s->head.name));
     else if (is_fixpoint(ev, s)) exec_fixpoint(ev, s);
-    else exec_equation(ev, s);
+    else {
+        refuse_cycle(ev, s);
+        exec_equation(ev, s);
+    }
 }
 
 tl_status ev_import(evaluator *ev, const ast_stmt *s);

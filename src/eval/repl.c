@@ -1,15 +1,18 @@
 // repl.c - programs that grow entry by entry, and tests: both run statements and can take back what those changed.
 #include <time.h>
 
+#include "eval/relations.h"
 #include "eval/value.h"
 
 // ---- taking back ---------------------------------------------------------------------------------
 // What was: the global bindings in a scope between the globals and the prelude (where every name is shadowed, and the
-// collector finds the values), lists and maps as pairs of themselves and a copy.
+// collector finds the values), lists and maps as pairs of themselves and a copy; facts and
+// rules are kept by the relations' own engine.
 typedef struct snapshot {
     scope *was, *above;
     v_list *copies;
     size_t dims, waiting;
+    logic_moment *facts;     // NULL: there was no database
     VEC(dim_entry) dim_list;
 } snapshot;
 enum { MAX_COPIES = 8192, MAX_DEPTH = 6 };
@@ -35,6 +38,8 @@ static void save_value(evaluator *ev, v_list *into, value v, int depth) {
 }
 
 static void snapshot_take(evaluator *ev, snapshot *s) {
+    tl_error err = {0};
+    if (ev->logic && logic_keep(ev->logic, &s->facts, &err) != TL_OK) ev_fail_err(ev, (span){0}, &err);
     ev->pending++;
     s->above = ev->global->parent;
     s->was = env_new(ev, s->above);
@@ -67,6 +72,17 @@ static void restore_values(evaluator *ev, const snapshot *s) {
     }
 }
 
+static void restore_facts(evaluator *ev, const snapshot *s) {
+    tl_error err = {0};
+    ev->logic_version++;
+    if (!s->facts) {
+        logic_db_free(ev->logic);
+        ev->logic = NULL;
+    } else if (logic_go_back(ev->logic, s->facts, &err) != TL_OK) {
+        ev_fail_err(ev, (span){0}, &err);
+    }
+}
+
 static void snapshot_end(evaluator *ev, snapshot *s, bool back) {
     ev->global->parent = s->above;
     if (back) {
@@ -78,6 +94,8 @@ static void snapshot_end(evaluator *ev, snapshot *s, bool back) {
         for (size_t i = 0; i < s->dim_list.n; i++) (void)vec_push(&ev->dims, s->dim_list.p[i]);
     }
     vec_free(&s->dim_list);
+    if (back && ev->logic) restore_facts(ev, s);
+    if (ev->logic) logic_forget(ev->logic, s->facts);
 }
 
 static void need_entries(evaluator *ev) {
@@ -117,7 +135,8 @@ static void show(evaluator *ev, value v) {
 
 static void enter_job(evaluator *ev, void *ctx) {
     for (const ast_stmt *s = parse_entry(ev, *(str *)ctx); s; s = s->next) {
-        if (s->kind == ST_EXPR && !s->next) show(ev, settle(ev, eval(ev, s->expr), s->at));
+        bool fact = s->kind == ST_EXPR && s->expr->kind == EX_CALL && is_relation(ev, s->expr->kids);
+        if (s->kind == ST_EXPR && !s->next && !fact) show(ev, settle(ev, eval(ev, s->expr), s->at));
         else if (exec(ev, s) != FLOW_NEXT) ev_fail(ev, s->at, "this has no place outside a loop or function");
     }
     if (ev->waiting.n) (void)let_axes(ev, ev->waiting.p[0], true);

@@ -105,6 +105,108 @@ static const ast_expr *name_in(const ast_expr *e) {
     return e && e->kind == EX_NAME ? e : NULL;
 }
 
+// ---- the steps of a recurrence ---------------------------------------------------------------------
+// One step is stored unless a later equation of the same block reads the others: Y[t, o] = W[o, d] H[*t + 1, d]. Then
+// they are kept under a name that no program can write: "*H", with the steps as its first axis, from the first value on.
+static const ast_index *virtual_read(const ast_expr *e, str name) { // of `name`; empty: of anything
+    const ast_index *found = NULL;
+    if (e->kind == EX_INDEX && e->kids->kind == EX_NAME && (!name.n || str_eq(e->kids->name, name)))
+        for (const ast_index *ix = e->index; ix; ix = ix->next)
+            if (ix->virtual_axis) return ix;
+    for (const ast_index *ix = e->index; ix && !found; ix = ix->next) found = ix->expr ? virtual_read(ix->expr, name) : NULL;
+    for (const ast_expr *k = e->kids; k && !found; k = k->next) found = virtual_read(k, name);
+    return found;
+}
+
+bool reads_steps(const ast_stmt *s) { return s->expr && !virtual_index(s) && virtual_read(s->expr, (str){0}); }
+
+static bool steps_wanted(const evaluator *ev, const ast_stmt *s) {
+    if (ev->cur == ev->entries && !s->next) return true; // of the REPL: what comes next is not known
+    for (const ast_stmt *p = s->next; p; p = p->next)
+        if (p->expr && !virtual_index(p) && virtual_read(p->expr, s->head.name)) return true;
+    return false;
+}
+
+static str steps_name(evaluator *ev, str name) {
+    char buf[200];
+    int n = snprintf(buf, sizeof buf, "*%.*s", name.n < 190 ? (int)name.n : 190, name.p);
+    return (str){intern(ev, (str){buf, (size_t)n}), (size_t)n};
+}
+
+// All steps in one tensor, bound at once: the collector sees it.
+static tensor *new_steps(evaluator *ev, const ast_stmt *s, int64_t steps) {
+    const tensor *first = value_tensor(ev, find_name(ev, s->head.name)->v, s->at);
+    int64_t sizes[IR_MAX_RANK] = {steps};
+    if (first->rank == IR_MAX_RANK) ev_fail(ev, s->at, "the steps of a tensor with %d axes cannot be kept", IR_MAX_RANK);
+    for (int i = 0; i < first->rank; i++) sizes[i + 1] = first->ax[i].size;
+    tensor *t = tensor_from_floats(ev, first->rank + 1, sizes, NULL);
+    for (int i = 0; i < first->rank; i++) {
+        int64_t stride = t->ax[i + 1].stride;
+        t->ax[i + 1] = first->ax[i];
+        t->ax[i + 1].stride = stride;
+    }
+    env_put(ev, ev->scope, steps_name(ev, s->head.name), v_of_tensor(t), s->head.at);
+    return t;
+}
+
+static void keep_step(evaluator *ev, tensor *all, const ast_stmt *s, int64_t step) {
+    if (!all) return;
+    tensor *t = value_tensor(ev, find_name(ev, s->head.name)->v, s->at);
+    int64_t n = tensor_elements(t);
+    if (n != all->ax[0].stride) ev_fail(ev, s->at, "a step of '%.*s' has another size than its first value", (int)s->head.name.n, s->head.name.p);
+    memcpy((float *)all->buf->data + step * n, tensor_floats(ev, t, s->at), sizeof(float) * (size_t)n);
+}
+
+// H[*t + 1, d] becomes *H[(t + 1), d]; *name is t.
+static ast_expr *read_of_steps(evaluator *ev, const ast_expr *e, const ast_expr **name, int64_t *steps) {
+    ast_expr *c = arena_new(&ev->a, ast_expr), **tail = &c->kids;
+    *c = *e;
+    for (const ast_expr *k = e->kids; k; k = k->next) {
+        *tail = read_of_steps(ev, k, name, steps);
+        (*tail)->next = NULL;
+        tail = &(*tail)->next;
+    }
+    const ast_index *v = e->kind == EX_INDEX && e->kids->kind == EX_NAME ? virtual_read(e, e->kids->name) : NULL;
+    if (!v) return c;
+    str hidden = steps_name(ev, e->kids->name);
+    const binding *b = find_name(ev, hidden);
+    *name = name_in(v->expr);
+    if (!*name || find_name(ev, (*name)->name)) ev_fail(ev, v->at, "a virtual index is a name without a value: *t or *t + 1");
+    if (!b)
+        ev_fail_fix(ev, e->at, "write the recurrence before it, in the same block", "the steps of '%.*s' are not kept: no recurrence of it stands here", (int)e->kids->name.n, e->kids->name.p);
+    *steps = b->v.t->ax[0].size - 1;
+    c->kids->name = hidden;
+    ast_index *first = arena_new(&ev->a, ast_index), **at = &first->next;
+    *first = *v;
+    first->virtual_axis = false;
+    first->expr = arena_new(&ev->a, ast_expr);
+    *first->expr = *v->expr;
+    first->expr->parens = true; // a position, not the axis's own index: there is one value more than steps
+    for (const ast_index *ix = e->index; ix; ix = ix->next) {
+        if (ix == v) continue;
+        *at = arena_new(&ev->a, ast_index);
+        **at = *ix;
+        at = &(*at)->next;
+    }
+    *at = NULL;
+    c->index = first;
+    return c;
+}
+
+void exec_step_reads(evaluator *ev, const ast_stmt *s) {
+    const ast_expr *name = NULL;
+    int64_t steps = 0;
+    ast_stmt plain = *s;
+    plain.expr = read_of_steps(ev, s->expr, &name, &steps);
+    dim_entry *d = dim_find(ev, intern(ev, name->name));
+    size_t dims = ev->dims.n;
+    if (!d || d->size < 0) { // how many steps there were tells the size of the index
+        if (!vec_push(&ev->dims, ((dim_entry){.name = intern(ev, name->name), .unit = ev->cur, .depth = ev->depth, .size = steps, .at = name->at}))) ev_fail(ev, s->at, "out of memory");
+    }
+    exec_equation(ev, &plain);
+    ev->dims.n = dims;
+}
+
 void exec_recurrence(evaluator *ev, const ast_stmt *s) {
     const ast_index *ix = virtual_index(s), *read = NULL;
     const ast_expr *name = name_in(ix->expr);
@@ -125,12 +227,15 @@ void exec_recurrence(evaluator *ev, const ast_stmt *s) {
     int64_t n = l >= 0 && q.lab[l].size >= 0 ? q.lab[l].size : d ? d->size : -1;
     if (n < 0) ev_fail_fix(ev, ix->at, "declare it: dim t = SIZE, or read a tensor at t", "nothing tells how many steps '%.*s' has", (int)name->name.n, name->name.p);
     scope *outer = ev->scope;
+    tensor *all = !ev->tracing && steps_wanted(ev, s) ? new_steps(ev, s, n + 1) : NULL;
+    keep_step(ev, all, s, 0);
     for (int64_t t = 0; t < n; t++) { // one step is stored: the next overwrites it
         ev->scope = env_new(ev, outer);
         env_put(ev, ev->scope, name->name, v_int(t), name->at);
         exec_equation(ev, &step);
         value v = find_name(ev, s->head.name)->v;
         if (v.kind == V_TENSOR && !ev->tracing) tensor_force(ev, v.t, s->at);
+        keep_step(ev, all, s, t + 1);
         ev->scope = outer;
         heap_maybe_collect(ev);
     }
@@ -144,6 +249,39 @@ static bool reads(const ast_expr *e, str name) {
     for (const ast_expr *k = e->kids; k; k = k->next)
         if (reads(k, name)) return true;
     return false;
+}
+
+// `=` defines once: what a definition reads must be there before it.
+static const ast_stmt *defined_later(evaluator *ev, const ast_stmt *from, const ast_stmt *s, str name, int depth) {
+    if (reads(s->expr, name) && !find_name(ev, name)) return s;
+    for (const ast_stmt *p = from->next; p && depth < 8; p = p->next)
+        if (p->kind == ST_ASSIGN && p->assign == AS_EQ && p->expr && p != s && !find_name(ev, p->head.name) && reads(s->expr, p->head.name)) {
+            const ast_stmt *last = defined_later(ev, from, p, name, depth + 1);
+            if (last) return last;
+        }
+    return NULL;
+}
+
+static bool steps_along(evaluator *ev, const ast_stmt *s) { // H[t + 1] = ... H[t] ...
+    bool along = false;
+    for (const ast_index *ix = s->head.index; ix; ix = ix->next) along |= ix->kind == IX_EXPR && ix->expr->kind == EX_BINARY && has_free_index(ev, ix->expr);
+    for (const ast_index *ix = s->head.index; ix && !along; ix = ix->next)
+        for (const ast_expr *k = ix->kind == IX_EXPR && ix->expr->kind == EX_BINARY ? ix->expr->kids : NULL; k; k = k->next) along |= eq_free_name(ev, k);
+    return along && reads(s->expr, s->head.name);
+}
+
+void refuse_cycle(evaluator *ev, const ast_stmt *s) {
+    if (s->kind != ST_ASSIGN || s->assign != AS_EQ || !s->head.indexed || ev->tracing) return;
+    str name = s->head.name;
+    const ast_stmt *last = defined_later(ev, s, s, name, 0);
+    bool along = !last && steps_along(ev, s);
+    if (!last && !along) return;
+    diag *d = ev_diag(ev, s->at, last && last != s ? "'%.*s' and '%.*s' are defined by each other" : "'%.*s' is defined by itself", (int)name.n, name.p,
+                      last ? (int)last->head.name.n : 0, last ? last->head.name.p : "");
+    if (last && last != s) diag_note(&ev->dl, d, last->head.at, "this reads '%.*s' again", (int)name.n, name.p);
+    diag_fix(&ev->dl, d, along ? "step over a virtual index: %.*s[*t + 1] = ... %.*s[*t] ..." : "give it a first value; then %.*s[*t + 1] = ... %.*s[*t] ... steps, := overwrites, or= max= min= run to a fixpoint",
+             (int)name.n, name.p, (int)name.n, name.p);
+    ev_throw(ev);
 }
 
 bool is_fixpoint(evaluator *ev, const ast_stmt *s) {

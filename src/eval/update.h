@@ -15,6 +15,9 @@ void update_elements(equation *q, const ast_stmt *s, const update_head *h, const
 
 const ast_index *virtual_index(const ast_stmt *s); // *t on the left, or NULL
 void exec_recurrence(evaluator *ev, const ast_stmt *s);   // H[*t + 1, d] = ...: one step after the other
+void refuse_cycle(evaluator *ev, const ast_stmt *s);      // an error if an `=` reads what it defines
+bool reads_steps(const ast_stmt *s);                      // H[*t, d] on the right only: what the recurrence of H went through
+void exec_step_reads(evaluator *ev, const ast_stmt *s);
 bool is_fixpoint(evaluator *ev, const ast_stmt *s);       // or=, max=, min= over what exists and is read on the right
 void exec_fixpoint(evaluator *ev, const ast_stmt *s);
 operand call_lifted(equation *q, const ast_expr *e, value fn, eq_set keep); // f(X[i, j]) for a function of the program

@@ -80,6 +80,14 @@ int logic_arity(const logic_rel *r);
 logic_column logic_column_of(const logic_rel *r, int col);
 logic_fold logic_fold_of(const logic_rel *r);
 
+// ---- going back --------------------------------------------------------------------------------------
+// Keeps a moment (facts are copied) to which logic_go_back returns, at most once; forget it afterwards, whether used
+// or not, before the database is freed. TL_E_MEMORY, TL_E_LIMIT.
+typedef struct logic_moment logic_moment;
+tl_status logic_keep(logic_db *db, logic_moment **out, tl_error *err);
+tl_status logic_go_back(logic_db *db, logic_moment *m, tl_error *err); // TL_E_MEMORY: names of members are lost
+void logic_forget(logic_db *db, logic_moment *m);                      // NULL is fine
+
 // ---- facts, rules ----------------------------------------------------------------------------------
 tl_status logic_fact(logic_db *db, logic_rel *r, const logic_value *values, tl_error *err); // logic_arity(r) values
 void logic_clear(logic_db *db, logic_rel *r);                                               // forgets its facts

@@ -12,6 +12,7 @@
 
 typedef struct row { const char *program, *message[4]; } row; // "E line: part of it" or "W line: ..."
 
+#define STEP_HEAD "fn step(tok: int32[p], pos: int32[p], seq: int32[p], slot: int32[p], out: int32[o]) -> float32[o, e] {\nK[slot[p], e] := 1.0\n"
 static const row rows[] = {
     // names
     {"let lenght = 3\nprint(length)", {"E 2: unknown name 'length'"}},
@@ -46,6 +47,13 @@ static const row rows[] = {
     {"let X = [1.0]\nX := [[1.0]]\nY[i, j] = X[i, j]", {0}}, // its rank is not known
     {"let X[i] = [1.0]\nX[i, i'] += 1.0", {"E 2: 'X' has 1 axis, 2 indices are given"}},
     {"relation P(x: entity, y: entity)\nP(A, B)\nP(A)", {"E 3: 'P' has 2 arguments, 1 given"}},
+    // states and names with a value
+    {"dim e = 2\ntensor K: float16[s, e] state\n" STEP_HEAD "_A[p, s.] = softmax(K[s, e])\nresult[o, e] = 1.0\n}", {"W 5: every slot of the state 'K' is read"}},
+    {"dim e = 2\ntensor K: float16[s, e] state\n" STEP_HEAD "_A[p, s.] = softmax(K[s, e]) where s <= pos[p]\nresult[o, e] = 1.0\n}", {0}},
+    {"dim e = 2\ntensor K: float16[s, e] state\n" STEP_HEAD "_Y[p, e] = K[s, e]\nresult[o, e] = 1.0\n}", {"W 5: every slot of the state 'K' is read"}},
+    {"let i = 1\nlet W = [[1,2],[3,4]]\nlet V = [1, 2]\nZ[j] = W[j, i] V[i]\nprint(Z)", {"W 4: 'i' has a value, so nothing is summed over it here"}},
+    {"let i = 1\nlet W = [[1,2],[3,4]]\nlet V = [1, 2]\nZ[j] = W[j, i] V[j]\nprint(Z)", {0}},
+    {"let X[i, j] = [[1.0]]\nY[i, j] = sum[j](X[i, j])\nprint(Y)", {"W 2: 'j' is an index of the left side"}},
     // indices
     {"Y[i] = 1.0", {"E 1: nothing tells the size of index 'i'"}},
     {"dim i = 3\nY[i] = i * 2", {0}},

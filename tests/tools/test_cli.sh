@@ -99,6 +99,11 @@ printf '"a // b"\n' | session 0 '"a // b"'
 printf 'let m = {"a": 1}\nm["a"] = 2; let n = 1; error("no")\nm\n' | session 1 '{"a": 1}'
 printf 'let n = 1; error("no")\nn\n' | session 1 "input:1:1: error: unknown name 'n'"
 printf 'let xs = [[1]]\npush(xs[0], 2); error("no")\nxs\n' | session 1 '[[1]]'
+printf 'relation P(x: int)\nP(1)\nP(2); error("no")\ntuples(P)\n' | session 1 '[[1]]'
+printf 'relation P(x: int)\nP(1)\nQ(x) <- P(x); error("no")\nrelation Q(s: string); Q("s")\nquery Q(x)\n' | session 1 'x=s'
+printf 'relation P(x: int)\nP(1)\nP(x) <- P(y), y < 9, x == y + 1; error("no")\nlen(P)\n' | session 1 1
+printf 'relation P(x: entity)\nP(A)\nP(B); error("no")\nP(C)\nX[x] = step(P[x])\nX\n' | session 1 '[1.0, 1.0]'
+printf 'P(1); error("no")\nrelation P(x: int); P(1); error("no")\nlet P = 3\nP\n' | session 1 3
 printf 'dim e = 3\nlet x[e] = [1.0, 2.0, 3.0]\nY[e] = 2 x[e]\n:type Y\n' | session 0 'float32[e=3]'
 printf ':type 1 + 1\n' | session 0 'an integer'
 printf 'let x[e] = [1.0, 2.0]\n:explain Y[e] = 2 x[e]\nY\n' | session 1 "input:1:1: error: unknown name 'Y'"
