@@ -171,6 +171,8 @@ static bool same_part(const ast_head *a, const ast_head *b) {
 static void define(checker *c, const ast_stmt *s, chk_symbol *b, bool split) {
     bool fresh = s->kind == ST_LET || s->assign == AS_EQ, fixed = any_fixed(c, &s->head);
     chk_symbol *own = here(c, s->head.name);
+    for (const ast_index *ix = s->head.index; b && b->kind == CK_TENSOR && ix; ix = ix->next)
+        if (ix->virtual_axis) return; // a recurrence goes on with the value that is there; its axes stay
     if (b && b->kind == CK_STATE && s->kind != ST_LET) {
         chk_state_written(c, b, &s->head);
         if (s->assign != AS_SET) {

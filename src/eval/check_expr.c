@@ -176,7 +176,10 @@ static void index_expr(checker *c, const ast_expr *e, chk_eq *q) {
         if (e->n_index > s->rank || (wants_all && e->n_index != s->rank)) wrong_rank(c, e, s, e->n_index);
     }
     int pos = 0;
-    for (const ast_index *ix = e->index; ix; ix = ix->next, pos++) chk_position(c, s, pos, ix, q, true);
+    for (const ast_index *ix = e->index; ix; ix = ix->next) {
+        chk_position(c, ix->virtual_axis ? NULL : s, pos, ix, q, true);
+        pos += !ix->virtual_axis;
+    }
 }
 
 // ---- calls ---------------------------------------------------------------------------------------

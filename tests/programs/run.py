@@ -1,10 +1,12 @@
 """Runs every program of this folder and of examples/paper and compares what it writes.
 
-x.tl with x.out must succeed and print exactly that; with x.err it must fail, and its message must be exactly that.
+x.tl with x.out must succeed and print exactly that; with x.err it must fail, and its message must be exactly that. A
+program with blocks `test NAME { }` must pass `tl test` as well.
 run.py TL [NAME...]; with --write before the names, the files are written instead (look at them before committing).
 """
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,11 @@ def check(tl, program, scratch, write):
     if done.returncode not in (0, 1) or want.suffix != suffix or want.read_text() != found:
         print(f"{program.name}: exit {done.returncode}; expected of {want.name}:\n{want.read_text()}found:\n{done.stdout}{done.stderr}")
         return False
+    if want.suffix == ".out" and re.search(r"^test ", program.read_text(), re.M):
+        done = subprocess.run([tl, "test", "-q", program.name], cwd=program.parent, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            print(f"{program.name}: tl test fails:\n{done.stdout}{done.stderr}")
+            return False
     return True
 
 

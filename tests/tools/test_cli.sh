@@ -32,7 +32,7 @@ printf 'let  x=1\n' | "$tl" fmt - | grep -qx 'let x = 1' || { echo "FAILED: fmt 
 printf 'let x = (1\n' >bad.tl
 expect 1 "bad.tl:1:9: error: '(' is never closed" "$tl" fmt bad.tl
 expect 1 'No such file' "$tl" fmt missing.tl
-expect 0 '' "$tl" fmt --check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
+expect 0 '' "$tl" fmt --check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl "$source"/examples/paper/*.tl
 
 # ---- check
 printf 'let a = 1\nprint(b)\n' >wrong.tl
@@ -45,7 +45,7 @@ expect 0 "'y' is never used" "$tl" check unused.tl
 expect 1 "'y' is never used" "$tl" check --strict unused.tl
 expect 2 'something is missing' "$tl" check
 expect 1 'No such file' "$tl" check missing.tl
-expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl
+expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl "$source"/examples/paper/*.tl
 printf 'import "two.tl"\n' >one.tl
 printf 'import "one.tl"\nlet two = 2\n' >two.tl
 printf 'import "two.tl"\nprint(tow)\n' >uses.tl
