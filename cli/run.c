@@ -26,10 +26,13 @@ static int open_engine_only(const model_args *a, opened *o) {
 int cli_run(int argc, char **argv) {
     model_args a = {0};
     const char *prompt = NULL, *dump = NULL;
+    int64_t steps = 0, memory = 0;
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "prompt", 'p', &prompt, "TEXT", "predefines `tokens`, the tokens of TEXT", 0, 0},
         {ARG_TEXT, "dump", 0, &dump, "WHAT", "print ast, ir or plan", 0, 0},
+        {ARG_I64, "max-steps", 0, &steps, "N", "stop with an error after N statements", 1, 1e18},
+        {ARG_I64, "max-memory", 0, &memory, "MIB", "stop with an error when values need more", 1, 1e9},
         MODEL_OPTIONS_DATA(a), {0}};
     const arg_command command = {.name = "run", .usage = "FILE.tl [options] [ARGS ...]", .options = options, .least = 1, .most = -1,
         .about = "Runs a program. -m predefines `model` and `tokenizer`, -p also `tokens`. ARGS, words and name=value, are what\n"
@@ -47,7 +50,8 @@ int cli_run(int argc, char **argv) {
     const tl_program_options program = {
         .file = argv[first], .engine = o.engine, .model = o.model, .prompt = prompt, .args = (const char *const *)argv + first + 1,
         .n_args = (size_t)(argc - first - 1), .print = print_text, .ctx = &watched, .cancel = &interrupted,
-        .color = color_wanted(stderr), .dump = dump};
+        .color = color_wanted(stderr), .dump = dump,
+        .max_steps = steps, .max_bytes = (size_t)memory << 20};
     signal(SIGINT, on_interrupt);
     if (tl_program_run(&program, &err) != TL_OK) status = fail_with("run", &err);
     opened_free(&o);

@@ -183,6 +183,8 @@ typedef struct tl_program_options {
     void *ctx;
     volatile const int *cancel;  // may be NULL; polled between statements
     bool color;                  // in messages
+    int64_t max_steps;           // statements; 0: no limit. TL_E_LIMIT beyond
+    size_t max_bytes;            // of the program's values; 0: no limit. TL_E_LIMIT beyond
     bool check_only;             // all diagnostics, nothing runs
     const char *dump;            // NULL, "ast", "ir", "plan": written through print
 } tl_program_options;

@@ -13,6 +13,7 @@ static ev_model *model_arg(call *c, int i) {
         ev_model *m = NULL;
         tl_error err = {0};
         if (c->ev->model && c->ev->model->path && strcmp(c->ev->model->path, v.s->p) == 0) return c->ev->model;
+        if (c->ev->o.confined) ev_fail(c->ev, c->at, "a model's program cannot open another file: it may read nothing but its model");
         if (!c->ev->o.host.open_model) ev_fail(c->ev, c->at, "models cannot be opened here");
         if (c->ev->o.host.open_model(c->ev->o.host.ctx, v.s->p, &m, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
         return m;

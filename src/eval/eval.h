@@ -55,6 +55,11 @@ typedef struct ev_options {
     const char *prompt;
     const char *const *args;
     size_t n_args;
+    // A model's program is somebody else's: it reads its own model and imports from its own folder, nothing else. No
+    // other files, environment or input.
+    bool confined;
+    int64_t max_steps;  // statements of one call that enters the evaluator; 0: no limit
+    size_t max_bytes;   // of the program's values; 0: no limit
 } ev_options;
 tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err);
 void ev_free(evaluator *ev);

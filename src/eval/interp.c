@@ -512,6 +512,13 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
     return result;
 }
 
+static bool reaches_outside(const char *name) {
+    static const char *const names[] = {"env", "input", "load_npy", "save_npy", "load_safetensors", "save_safetensors", "load_facts", "save_facts"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
 static value call_builtin(evaluator *ev, const builtin *b, value *args, const str *names, int n, span at) {
     if (n < b->min_args || (b->max_args >= 0 && n > b->max_args)) {
         char fix[200], range[40];
@@ -521,6 +528,8 @@ static value call_builtin(evaluator *ev, const builtin *b, value *args, const st
         else snprintf(range, sizeof range, "%d to %d", b->min_args, b->max_args);
         ev_fail_fix(ev, at, fix, "%s takes %s argument%s, %d given", b->name, range, b->min_args == 1 && b->max_args == 1 ? "" : "s", n);
     }
+    if (ev->o.confined && reaches_outside(b->name))
+        ev_fail_fix(ev, at, "run it with `tl run`, which gives a program files, environment and input", "a model's program cannot use %s: it may read nothing but its model", b->name);
     call c = {.ev = ev, .arg = args, .names = names, .n = n, .at = at, .self = b};
     return b->fn(&c);
 }
@@ -658,6 +667,10 @@ value eval(evaluator *ev, const ast_expr *e) {
 
 // ---- statements ----------------------------------------------------------------------------------
 static void poll(evaluator *ev, span at) {
+    if (ev->o.max_steps && ev->steps >= ev->o.max_steps) {
+        ev->code = TL_E_LIMIT;
+        ev_fail_fix(ev, at, "a loop that never ends?", "the program has run %" PRId64 " statements, which is its limit", ev->steps);
+    }
     if ((++ev->steps & 63) == 0 && ev->o.host.cancelled && ev->o.host.cancelled(ev->o.host.ctx)) {
         ev->code = TL_E_CANCELLED;
         ev_fail(ev, at, "stopped");

@@ -53,6 +53,11 @@ static tl_status run_unit(evaluator *ev, unit *u) {
     return TL_OK;
 }
 
+static bool inside_folder(const char *folder, const char *real) {
+    size_t n = folder ? strlen(folder) : 0;
+    return n && strncmp(real, folder, n) == 0 && (real[n] == '/' || folder[n - 1] == '/');
+}
+
 tl_status ev_import(evaluator *ev, const ast_stmt *s);
 tl_status ev_import(evaluator *ev, const ast_stmt *s) {
     char path[PATH_MAX];
@@ -66,6 +71,8 @@ tl_status ev_import(evaluator *ev, const ast_stmt *s) {
         if (!builtin_text.p) ev_fail(ev, s->at, "cannot import \"%.*s\": %s: %s", (int)s->text.n, s->text.p, path, strerror(errno));
         snprintf(real, sizeof real, "%s", path);
     }
+    if (ev->o.confined && !builtin_text.p && !inside_folder(ev->confine, real))
+        ev_fail_fix(ev, s->at, "put the file into the program's folder", "a model's program imports from its own folder only, not %s", real);
     for (unit *u = ev->units; u; u = u->next) {
         if (strcmp(u->path, real) != 0) continue;
         if (u->state == 2) return TL_OK;
@@ -127,6 +134,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
     scope *saved_scope = ev->scope;
     const unit *cur = ev->cur;
     clear_errors(ev);
+    if (!outer) ev->steps = 0;
     if (!outer) ev->stack = __builtin_frame_address(0);
     ev->escape = &here;
     tl_status st = TL_OK;
@@ -189,7 +197,7 @@ tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
     if (!ev) return err_set(err, TL_E_MEMORY, "out of memory");
     ev->o = *o;
     ev->model = o->model;
-    ev->heap_limit = 64u << 20;
+    ev->heap_limit = o->max_bytes && o->max_bytes < (128u << 20) ? o->max_bytes / 2 : 64u << 20;
     ev->a.on_fail = ev->dl_arena.on_fail = ev->eager_arena.on_fail = out_of_arena;
     ev->a.fail_ctx = ev->dl_arena.fail_ctx = ev->eager_arena.fail_ctx = ev;
     ir_init(&ev->eager, &ev->eager_arena);
@@ -245,7 +253,10 @@ static void run_job(evaluator *ev, void *ctx) {
         ev_throw(ev);
     }
     char real[PATH_MAX];
-    unit *u = unit_new(ev, !j->text && realpath(j->file, real) ? real : j->file, (str){text, n});
+    bool known = !j->text && realpath(j->file, real);
+    unit *u = unit_new(ev, known ? real : j->file, (str){text, n});
+    const char *slash = known ? strrchr(real, '/') : NULL;
+    if (slash) ev->confine = arena_strndup(&ev->a, real, slash == real ? 1 : (size_t)(slash - real));
     u->src.name = arena_strndup(&ev->a, j->file, strlen(j->file));
     (void)run_unit(ev, u);
     find_step(ev);

@@ -17,12 +17,12 @@ static buffer *buffer_new(evaluator *ev, int64_t elements) {
     if (elements < 0 || !size_mul((size_t)elements, 4, &bytes)) ev_fail(ev, (span){0}, "a tensor of this size does not fit in memory");
     buffer *b = heap_new(ev, sizeof *b, O_BUFFER);
     b->bytes = bytes;
+    heap_account(ev, bytes);
     b->data = mem_alloc_aligned(bytes ? bytes : 4, 64);
     if (!b->data) {
         ev->code = TL_E_MEMORY;
         ev_fail(ev, (span){0}, "out of memory for a tensor of %" PRId64 " elements", elements);
     }
-    ev->heap_bytes += bytes;
     return b;
 }
 

@@ -58,6 +58,13 @@ void ev_fail_err(evaluator *ev, span at, const tl_error *err) {
 }
 
 // ---- heap ----------------------------------------------------------------------------------------
+void heap_account(evaluator *ev, size_t bytes) {
+    ev->heap_bytes += bytes;
+    if (!ev->o.max_bytes || ev->collecting || ev->heap_bytes <= ev->o.max_bytes) return;
+    ev->code = TL_E_LIMIT;
+    ev_fail(ev, ev->g->at, "the program's values need more than %zu MiB, which is its limit", ev->o.max_bytes >> 20);
+}
+
 void *heap_new(evaluator *ev, size_t size, int kind) {
     obj *o = mem_calloc(1, size);
     if (!o) {
@@ -67,7 +74,7 @@ void *heap_new(evaluator *ev, size_t size, int kind) {
     o->kind = (uint8_t)kind;
     o->next = ev->objects;
     ev->objects = o;
-    ev->heap_bytes += size;
+    heap_account(ev, size);
     return o;
 }
 
@@ -159,11 +166,23 @@ static void force_live(evaluator *ev) {
         if (o->mark && o->kind == V_TENSOR && ((tensor *)o)->node) tensor_force(ev, (tensor *)o, (span){0});
 }
 
+static size_t obj_bytes(const obj *o) {
+    switch (o->kind) {
+    case O_BUFFER: return 64 + ((const buffer *)o)->bytes;
+    case V_LIST: return 64 + ((const v_list *)o)->cap * sizeof(value);
+    case V_MAP: return 64 + ((const v_map *)o)->cap * 2 * sizeof(value);
+    case V_STR: return 64 + ((const v_str *)o)->n;
+    default: return 64;
+    }
+}
+
 void heap_collect(evaluator *ev) {
     if (ev->pending || ev->tracing) return;
     marker m = {.ev = ev};
     mark_roots(&m);
+    ev->collecting = true; // no budget's error may leave the marks behind
     force_live(ev);
+    ev->collecting = false;
     for (obj *o = ev->objects; o; o = o->next) o->mark = false; // forcing made buffers: mark again
     mark_roots(&m);
     vec_free(&m.todo);
@@ -172,7 +191,7 @@ void heap_collect(evaluator *ev) {
         obj *o = *p;
         if (o->mark) {
             o->mark = false;
-            ev->heap_bytes += o->kind == O_BUFFER ? ((buffer *)o)->bytes : 64;
+            ev->heap_bytes += obj_bytes(o);
             p = &o->next;
         } else {
             *p = o->next;
@@ -182,6 +201,8 @@ void heap_collect(evaluator *ev) {
     arena_free(&ev->eager_arena);
     ir_init(&ev->eager, &ev->eager_arena);
     ev->heap_limit = ev->heap_bytes * 2 + (64u << 20);
+    size_t left = ev->o.max_bytes > ev->heap_bytes ? ev->o.max_bytes - ev->heap_bytes : 0;
+    if (left && ev->heap_bytes + left / 2 < ev->heap_limit) ev->heap_limit = ev->heap_bytes + left / 2 + (1u << 20); // before the budget ends
 }
 
 void heap_maybe_collect(evaluator *ev) {
@@ -216,7 +237,7 @@ value v_list_new(evaluator *ev) { return (value){.kind = V_LIST, .list = heap_ne
 void list_push(evaluator *ev, v_list *l, value v) {
     if (!vec_grow_((void **)&l->p, &l->cap, l->n + 1, sizeof *l->p)) ev_fail(ev, (span){0}, "out of memory");
     l->p[l->n++] = v;
-    ev->heap_bytes += sizeof v;
+    heap_account(ev, sizeof v);
 }
 
 value v_map_new(evaluator *ev) { return (value){.kind = V_MAP, .map = heap_new(ev, sizeof(v_map), V_MAP)}; }
@@ -248,6 +269,7 @@ void map_set(evaluator *ev, v_map *m, value key, value v) {
     }
     m->keys[m->n] = key;
     m->vals[m->n++] = v;
+    heap_account(ev, 2 * sizeof v);
 }
 
 // ---- scopes --------------------------------------------------------------------------------------

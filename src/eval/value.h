@@ -207,7 +207,9 @@ struct evaluator {
     v_fn *step;
     const unit *cur;         // file being run
     const char *dump;
-    int64_t steps;           // statements executed, for polling
+    int64_t steps;           // statements executed since the evaluator was entered, for polling and the budget
+    bool collecting;
+    const char *confine;     // real path of the folder that a confined program imports from
     bool std_loaded;
     VEC(const ast_stmt *) waiting; // lets whose sizes are not known yet
     ev_model *model;
@@ -230,6 +232,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
 
 // ---- heap ----------------------------------------------------------------------------------------
 void *heap_new(evaluator *ev, size_t size, int kind);
+void heap_account(evaluator *ev, size_t bytes); // of values; an error beyond the program's limit
 void heap_collect(evaluator *ev);      // only between statements with ev->pending == 0
 void heap_maybe_collect(evaluator *ev);
 void heap_free(evaluator *ev);

@@ -121,11 +121,15 @@ static tl_status program_of(tl_model *m, const char *given, char *path, size_t c
     return TL_E_UNSUPPORTED;
 }
 
+// A program that comes with a model is not its user's: what a call of it may take (the largest need some 10,000
+// statements and hold tables of a few MiB).
+enum { PROGRAM_STEPS = 5000000, PROGRAM_MIB = 1024 };
+
 static tl_status load_program(tl_model *m, const tl_model_options *o, tl_error *err) {
     char path[4096];
     str text;
     TL_TRY(program_of(m, o->program, path, sizeof path, &text, err));
-    ev_options eo = {.host = engine_host(m->engine, m), .model = &m->m};
+    ev_options eo = {.host = engine_host(m->engine, m), .model = &m->m, .confined = true, .max_steps = PROGRAM_STEPS, .max_bytes = (size_t)PROGRAM_MIB << 20};
     TL_TRY(ev_new(&eo, &m->program, err));
     TL_TRY(ev_run(m->program, path, text.p, text.n, false, err));
     if (!ev_has_step(m->program))

@@ -52,7 +52,7 @@ static tl_status dump_step(const tl_program_options *o, tl_error *err) { // the 
 
 tl_status program_start(program_host *h, const tl_program_options *o, evaluator **out, tl_error *err) {
     *h = (program_host){.engine = o->engine, .o = o};
-    ev_options eo = {.host = engine_host(o->engine, o->model), .model = o->model ? &o->model->m : NULL, .prompt = o->prompt, .args = o->args, .n_args = o->n_args};
+    ev_options eo = {.host = engine_host(o->engine, o->model), .model = o->model ? &o->model->m : NULL, .prompt = o->prompt, .args = o->args, .n_args = o->n_args, .max_steps = o->max_steps, .max_bytes = o->max_bytes};
     h->base = eo.host;
     eo.host.ctx = h;
     eo.host.print = host_print;
