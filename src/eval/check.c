@@ -101,8 +101,10 @@ static void scan_list(checker *c, chk_unit *u, const ast_stmt *list, bool inner)
         case ST_LET: if (s->head.indexed) mention_head(c, u, s); break;
         case ST_ASSIGN: if (!s->head.indexed) mention(c, &u->fluid, s->head.name); break;
         case ST_RULE: mention(c, &u->rules, s->head.name); break;
-        case ST_ENTITY:
+        case ST_ENTITY: case ST_EMBEDDING:
             for (const ast_expr *n = s->names; n; n = n->next) mention(c, &u->rules, n->name);
+            for (const ast_expr *f = s->fields; f; f = f->next)
+                for (const ast_expr *n = f->kind == EX_SET ? f->kids : NULL; n; n = n->next) mention(c, &u->rules, n->name);
             break;
         case ST_EXPR:
             for (const ast_expr *k = s->expr->kind == EX_CALL ? s->expr->kids->next : NULL; k; k = k->next)
@@ -320,7 +322,13 @@ static void statement(checker *c, const ast_stmt *s) {
         chk_declare(c, CK_ENTITY, s->head.name, s->head.at, s);
         for (const ast_expr *n = s->names; n; n = n->next) chk_declare(c, CK_MEMBER, n->name, n->at, s);
         break;
-    case ST_EMBEDDING: chk_declare(c, CK_EMBEDDING, s->head.name, s->head.at, s); break;
+    case ST_EMBEDDING:
+        for (const ast_expr *f = s->fields; f; f = f->next) {
+            if (f->kind != EX_SET) chk_expr(c, f, NULL);
+            for (const ast_expr *n = f->kind == EX_SET ? f->kids : NULL; n; n = n->next) chk_declare(c, CK_MEMBER, n->name, n->at, s);
+        }
+        chk_declare(c, CK_EMBEDDING, s->head.name, s->head.at, s)->rank = 2;
+        break;
     case ST_FN: declare_fn(c, s); break;
     case ST_MAIN: case ST_TEST: case ST_BENCH:
         if (c->scope != c->std && !vec_push(&c->later, ((__typeof__(*c->later.p)){s, c->cur}))) out_of_memory(c);

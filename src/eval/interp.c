@@ -954,9 +954,10 @@ flow exec(evaluator *ev, const ast_stmt *s) {
     case ST_LEARN:
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "'learn' is understood, but learning is not there yet");
-    case ST_EMBEDDING: case ST_INFER:
+    case ST_EMBEDDING: declare_embedding(ev, s); break;
+    case ST_INFER:
         ev->code = TL_E_UNSUPPORTED;
-        ev_fail_fix(ev, s->at, s->kind == ST_INFER ? "ask with query" : "tensor E: float32[8, 4] = ...", "'%s' is understood, but cannot be run yet", s->kind == ST_INFER ? "infer" : "embedding");
+        ev_fail_fix(ev, s->at, "ask with query", "'infer' is understood, but cannot be run yet");
     }
     if (ev->explain) explain_end(ev, s, &mark);
     ev->g->at = saved;

@@ -172,10 +172,14 @@ void declare_relation(evaluator *ev, const ast_stmt *s) {
 }
 
 void declare_entity(evaluator *ev, const ast_stmt *s) {
-    check(ev, logic_entity_from_ast(database(ev, s->at), s, &ev->dl), s->at);
-    ev->logic_version++;
+    declare_members(ev, s);
     logic_rel *r = logic_find(ev->logic, s->head.name);
     if (r) bind_relation(ev, s->head.name, r, s, s->head.at);
+}
+
+void declare_members(evaluator *ev, const ast_stmt *s) {
+    check(ev, logic_entity_from_ast(database(ev, s->at), s, &ev->dl), s->at);
+    ev->logic_version++;
     for (const ast_expr *m = s->names; m; m = m->next) bind_member(ev, m);
 }
 

@@ -5,6 +5,8 @@
 
 void declare_relation(evaluator *ev, const ast_stmt *s);
 void declare_entity(evaluator *ev, const ast_stmt *s);
+void declare_members(evaluator *ev, const ast_stmt *s);    // of an entity kind, without binding the kind's own name
+void declare_embedding(evaluator *ev, const ast_stmt *s);  // embed_decl.c: a tensor [members, width]
 bool is_relation(evaluator *ev, const ast_expr *callee);   // a name bound to a relation that is not the cache's owner
 void exec_fact(evaluator *ev, const ast_expr *call);
 bool is_logic_rule(evaluator *ev, const ast_stmt *s);      // over relations; else over tensors
