@@ -7,6 +7,7 @@ run.py TL [NAME...]; with --write before the names, the files are written instea
 import os
 import pathlib
 import re
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,21 @@ def check(tl, program, scratch, write):
     return True
 
 
+def short_programs(tl, scratch):
+    """accepted.txt: `==== name`, a program, `----`, what it prints; returns how many there are and how many are wrong."""
+    cases = re.split(r"^==== (.*)\n", (HERE / "accepted.txt").read_text(), flags=re.M)[1:]
+    bad = 0
+    for name, body in zip(cases[::2], cases[1::2]):
+        program, want = body.split("----\n", 1)
+        path = pathlib.Path(scratch) / "t.tl"
+        path.write_text(program)
+        done = run(tl, path, scratch)
+        if done.returncode or done.stdout != want:
+            bad += 1
+            print(f"accepted.txt, {name}: exit {done.returncode}, expected\n{want}found\n{done.stdout}{done.stderr}")
+    return len(cases) // 2, bad
+
+
 def main():
     tl = os.path.abspath(sys.argv[1])
     write = "--write" in sys.argv
@@ -57,10 +73,12 @@ def main():
     programs = [p for d in FOLDERS for p in sorted(d.glob("*.tl")) if not p.name.startswith("part_") and (not names or p.stem in names)]
     with tempfile.TemporaryDirectory() as scratch:
         bad = [p.name for p in programs if not check(tl, p, scratch, write)]
+        short, wrong = (0, 0) if names else short_programs(tl, scratch)
     if not programs:
         sys.exit("no programs")
     print(f"{len(programs) - len(bad)} of {len(programs)} programs")
-    sys.exit(1 if bad else 0)
+    print(f"{short - wrong} of {short} short programs")
+    sys.exit(1 if bad or wrong else 0)
 
 
 main()
