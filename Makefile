@@ -15,6 +15,9 @@ NINJA = ninja $(if $(MAKE_TERMOUT),,--quiet) -j $(JOBS)
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 comma := ,
 SANITIZE = -DCMAKE_BUILD_TYPE=Sanitize -DTL_SANITIZE=
+# What malloc would refuse, the sanitizers' allocators refuse too, instead of stopping the program.
+export ASAN_OPTIONS = allocator_may_return_null=1
+export TSAN_OPTIONS = allocator_may_return_null=1
 
 # $(call configure,DIR,OPTIONS): only where there is no build.ninja; from then on Ninja itself runs CMake when it must.
 # A folder that was configured for another source tree (a copied one) is thrown away.
