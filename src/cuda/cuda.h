@@ -1,0 +1,151 @@
+// cuda.h - the CUDA backend: one device with its memory, launches and graphs, and the argument blocks of its kernels.
+//
+// Nothing of CUDA is linked: device.c loads the driver (libcuda.so.1) at run time. Kernels are compiled by nvcc and lie in
+// the binary as images; a build without nvcc has no image and cuda_open() says so. Callers need no #ifdef.
+//
+// Kernels take exactly one struct by value, declared here for both sides. Pointers in them are device addresses. Work goes
+// into the device's one stream in the order of the calls; only cuda_sync(), cuda_download() and cuda_free() wait.
+#ifndef TL_CUDA_H
+#define TL_CUDA_H
+#include <stddef.h>
+#include <stdint.h>
+
+// ---- matrices (mma.cuh: the layout of the planes, by type) -----------------------------------------
+typedef struct cuda_matrix { // W [n, k], in strips of 16 rows
+    int32_t type;            // tl_dtype
+    int32_t n, k;            // as in the file
+    int32_t strip0;          // first strip of a slice of rows (a multiple of 16 of them); n counts from it
+    const void *plane[4];    // codes, high bits, scales, ...; NULL where the type has none
+} cuda_matrix;
+
+// ---- activations as products read them ---------------------------------------------------------------
+// Groups of 8 columns; a row is one column, or two where `wide` (hi, lo). See mma.cuh.
+typedef struct cuda_act {
+    const void *q;
+    const float *scale;
+    int32_t k, wide;
+} cuda_act;
+
+// ---- y = W x -----------------------------------------------------------------------------------------
+enum { CUDA_JOB_MATRICES = 4 };
+typedef enum { CUDA_EPI_NONE, CUDA_EPI_ADD, CUDA_EPI_GLU } cuda_epilogue;
+typedef struct cuda_linear_args {
+    cuda_matrix m[CUDA_JOB_MATRICES]; // of one type and k. GLU: gate, up
+    int32_t n_m, rows;
+    cuda_act x;
+    float *y[CUDA_JOB_MATRICES];      // [rows, n], ldy floats between rows. GLU: y[0]
+    int64_t ldy[CUDA_JOB_MATRICES];
+    const float *res;                 // ADD: y[0] = W x + res (res may be y)
+    int64_t ld_res;
+    int32_t epilogue, map;            // GLU: y = map(gate) * up, map: a MAP1 row of cpu/map.def
+    const float *x_f32;               // F32 matrices: rows as they are
+    int64_t ld_x;
+} cuda_linear_args;
+
+typedef struct cuda_repack_args { // the file's rows [n0, n0 + rows) of m at src; n0 a multiple of 16
+    cuda_matrix m;
+    const void *src;
+    int64_t row_bytes;
+    int32_t n0, rows;
+} cuda_repack_args;
+
+typedef struct cuda_quantize_args { // float rows -> q, scale; with norm weights or NULL
+    const float *x;
+    int64_t ldx;
+    int32_t rows, k, wide, type; // type: the matrices' tl_dtype (F16 and BF16: hi + lo of that type; else int8)
+    void *q;
+    float *scale;
+    int32_t norm;                // 0 none, 1 rms_norm, 2 layer_norm, then
+    float eps;
+    const float *w, *b;          // may be NULL
+    float *y;                    // NULL, or where the normalised rows go as well [rows, k]
+} cuda_quantize_args;
+
+typedef struct cuda_embed_args { // out[r] = row ids[r] of m, zeros where that is none
+    cuda_matrix m;
+    const int32_t *ids;
+    int64_t id_stride;
+    int32_t rows;
+    float *out;
+} cuda_embed_args;
+
+// ---- attention ---------------------------------------------------------------------------------------
+typedef struct cuda_seq { // a sequence's readable slots in device memory (attn_seq)
+    const int32_t *slots, *at;
+    int64_t n, dropped;
+} cuda_seq;
+typedef struct cuda_attn_args {
+    int32_t rows, heads, kv_heads, dk, dv;
+    const float *q;
+    int64_t q_stride;
+    const void *k, *v;
+    int32_t kv_type, causal;             // tl_dtype: F16, F32, Q8_0
+    int64_t k_slot_bytes, v_slot_bytes;
+    const int32_t *seq, *pos;            // [rows]
+    const cuda_seq *seqs;
+    float scale, softcap;
+    int32_t window, chunks;              // chunks: most that a row may have, for the grid
+    const float *sinks;
+    float *out;
+    int64_t out_stride;
+    float *work;                         // partials, or NULL
+    int32_t *counter;                    // zero between calls
+    const int32_t *tiles;                // prefill: the rows' cut into tiles of one sequence [n_tiles, 2] (first, rows)
+    int32_t n_tiles;
+} cuda_attn_args;
+
+#ifndef __CUDACC__
+#ifndef TL_SIMT
+#include "base/dtype.h"
+
+// ---- device --------------------------------------------------------------------------------------------
+typedef struct cuda_device cuda_device;
+typedef struct cuda_graph cuda_graph;
+typedef struct cuda_info {
+    char name[128];
+    int ordinal, cc, sms, driver; // cc: 90; driver: 13000
+    size_t total, free;           // bytes; free when opened
+} cuda_info;
+int cuda_count(void);             // devices that could be opened; 0 without a driver
+// TL_E_UNSUPPORTED: no kernels in this build, no driver, no such device, wrong architecture; each says what to do.
+tl_status cuda_open(int ordinal, cuda_device **out, tl_error *err);
+void cuda_close(cuda_device *d);
+const cuda_info *cuda_device_info(const cuda_device *d);
+size_t cuda_memory_free(cuda_device *d);
+
+tl_status cuda_alloc(cuda_device *d, size_t bytes, void **out, tl_error *err); // TL_E_MEMORY with the numbers
+void cuda_free(cuda_device *d, void *p);
+tl_status cuda_zero(cuda_device *d, void *dst, size_t bytes, tl_error *err);
+tl_status cuda_upload(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err); // src is free on return
+tl_status cuda_download(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err);
+tl_status cuda_copy(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err); // device to device
+// Memory of the host that the device reads in place.
+tl_status cuda_host_alloc(cuda_device *d, size_t bytes, void **host, void **device, tl_error *err);
+void cuda_host_free(cuda_device *d, void *host);
+
+enum { CUDA_PDL = 1 }; // may start before the kernel before it has ended; it calls dev_wait() before reading what that wrote
+tl_status cuda_launch(cuda_device *d, const char *kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned shared, const void *args, size_t args_bytes,
+                      unsigned flags, tl_error *err);
+tl_status cuda_sync(cuda_device *d, tl_error *err);
+// Launches between begin and end are recorded, not run.
+tl_status cuda_record_begin(cuda_device *d, tl_error *err);
+tl_status cuda_record_end(cuda_device *d, cuda_graph **out, tl_error *err); // out NULL: thrown away
+tl_status cuda_replay(cuda_device *d, cuda_graph *g, tl_error *err);
+void cuda_graph_free(cuda_device *d, cuda_graph *g);
+// Times: mark i is a point in the stream; milliseconds between two after cuda_sync().
+tl_status cuda_mark(cuda_device *d, int i, tl_error *err);
+double cuda_between(cuda_device *d, int i, int j);
+
+// ---- products and attention: launchers ---------------------------------------------------------------
+bool cuda_is_matrix(tl_dtype t);
+size_t cuda_matrix_bytes(tl_dtype t, int64_t n, int64_t k);
+void cuda_matrix_place(tl_dtype t, int64_t n, int64_t k, void *base, cuda_matrix *out); // planes at base (256-byte aligned)
+void cuda_act_bytes(tl_dtype t, bool wide, int64_t rows, int64_t k, size_t *q, size_t *scale);
+tl_status cuda_repack(cuda_device *d, const cuda_repack_args *a, tl_error *err);
+tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err);
+tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err);
+tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err);
+tl_status cuda_attention_prefill(cuda_device *d, const cuda_attn_args *a, tl_error *err);
+#endif
+#endif
+#endif
