@@ -10,21 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// ---- matrices (mma.cuh: the layout of the planes, by type) -----------------------------------------
+#include "cuda/layout.h"
+
+// ---- matrices (layout.h) --------------------------------------------------------------------------------
 typedef struct cuda_matrix { // W [n, k], in strips of 16 rows
     int32_t type;            // tl_dtype
-    int32_t n, k;            // as in the file
-    int32_t strip0;          // first strip of a slice of rows (a multiple of 16 of them); n counts from it
-    const void *plane[4];    // codes, high bits, scales, ...; NULL where the type has none
+    int32_t n, k;            // n: rows of the slice
+    int32_t strip0;          // first strip of a slice of rows (which starts at a multiple of 16 of them)
+    const void *data;        // the whole matrix, 256-byte aligned
 } cuda_matrix;
-
-// ---- activations as products read them ---------------------------------------------------------------
-// Groups of 8 columns; a row is one column, or two where `wide` (hi, lo). See mma.cuh.
-typedef struct cuda_act {
-    const void *q;
-    const float *scale;
-    int32_t k, wide;
-} cuda_act;
 
 // ---- y = W x -----------------------------------------------------------------------------------------
 enum { CUDA_JOB_MATRICES = 4 };
@@ -32,14 +26,15 @@ typedef enum { CUDA_EPI_NONE, CUDA_EPI_ADD, CUDA_EPI_GLU } cuda_epilogue;
 typedef struct cuda_linear_args {
     cuda_matrix m[CUDA_JOB_MATRICES]; // of one type and k. GLU: gate, up
     int32_t n_m, rows;
-    cuda_act x;
+    const void *x;                    // activations (layout.h) of kind layout_act_kind(type, wide); F32: floats, ld_x between rows
+    int64_t ld_x;
+    int32_t wide;
+    int32_t epilogue, map;            // GLU: y = map(gate) * up, map: a MAP1 row of cpu/map.def
     float *y[CUDA_JOB_MATRICES];      // [rows, n], ldy floats between rows. GLU: y[0]
     int64_t ldy[CUDA_JOB_MATRICES];
     const float *res;                 // ADD: y[0] = W x + res (res may be y)
     int64_t ld_res;
-    int32_t epilogue, map;            // GLU: y = map(gate) * up, map: a MAP1 row of cpu/map.def
-    const float *x_f32;               // F32 matrices: rows as they are
-    int64_t ld_x;
+    int32_t tiles[CUDA_JOB_MATRICES]; // set by cuda_linear(): blocks along each matrix's strips
 } cuda_linear_args;
 
 typedef struct cuda_repack_args { // the file's rows [n0, n0 + rows) of m at src; n0 a multiple of 16
@@ -49,13 +44,12 @@ typedef struct cuda_repack_args { // the file's rows [n0, n0 + rows) of m at src
     int32_t n0, rows;
 } cuda_repack_args;
 
-typedef struct cuda_quantize_args { // float rows -> q, scale; with norm weights or NULL
+typedef struct cuda_quantize_args { // float rows -> activations of `kind`; with norm weights or NULL
     const float *x;
     int64_t ldx;
-    int32_t rows, k, wide, type; // type: the matrices' tl_dtype (F16 and BF16: hi + lo of that type; else int8)
-    void *q;
-    float *scale;
+    int32_t rows, k, kind;       // cuda_act_kind
     int32_t norm;                // 0 none, 1 rms_norm, 2 layer_norm, then
+    void *q;
     float eps;
     const float *w, *b;          // may be NULL
     float *y;                    // NULL, or where the normalised rows go as well [rows, k]
@@ -66,7 +60,7 @@ typedef struct cuda_embed_args { // out[r] = row ids[r] of m, zeros where that i
     const int32_t *ids;
     int64_t id_stride;
     int32_t rows;
-    float *out;
+    float *out;                  // [rows, k]
 } cuda_embed_args;
 
 // ---- attention ---------------------------------------------------------------------------------------
@@ -138,9 +132,7 @@ double cuda_between(cuda_device *d, int i, int j);
 
 // ---- products and attention: launchers ---------------------------------------------------------------
 bool cuda_is_matrix(tl_dtype t);
-size_t cuda_matrix_bytes(tl_dtype t, int64_t n, int64_t k);
-void cuda_matrix_place(tl_dtype t, int64_t n, int64_t k, void *base, cuda_matrix *out); // planes at base (256-byte aligned)
-void cuda_act_bytes(tl_dtype t, bool wide, int64_t rows, int64_t k, size_t *q, size_t *scale);
+// Bytes of a matrix and of `rows` activations of k values: layout_matrix_bytes(), layout_act_bytes() of layout.h.
 tl_status cuda_repack(cuda_device *d, const cuda_repack_args *a, tl_error *err);
 tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err);
 tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err);
