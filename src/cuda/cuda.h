@@ -113,10 +113,17 @@ tl_status cuda_zero(cuda_device *d, void *dst, size_t bytes, tl_error *err);
 tl_status cuda_upload(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err); // src is free on return
 tl_status cuda_download(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err);
 tl_status cuda_copy(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err); // device to device
+// The same without waiting, from and to pinned memory (cuda_host_alloc): may be recorded.
+tl_status cuda_send(cuda_device *d, void *dst, const void *pinned, size_t bytes, tl_error *err);
+tl_status cuda_fetch(cuda_device *d, void *pinned, const void *src, size_t bytes, tl_error *err);
+// The next free part of the pinned ring, to be filled by the caller, and its sending.
+tl_status cuda_ring(cuda_device *d, void **part, size_t *bytes, tl_error *err);
+tl_status cuda_ring_send(cuda_device *d, void *dst, size_t bytes, tl_error *err);
 // Memory of the host that the device reads in place.
 tl_status cuda_host_alloc(cuda_device *d, size_t bytes, void **host, void **device, tl_error *err);
 void cuda_host_free(cuda_device *d, void *host);
 
+bool cuda_has(cuda_device *d, const char *kernel);
 enum { CUDA_PDL = 1 }; // may start before the kernel before it has ended; it calls dev_wait() before reading what that wrote
 tl_status cuda_launch(cuda_device *d, const char *kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned shared, const void *args, size_t args_bytes,
                       unsigned flags, tl_error *err);

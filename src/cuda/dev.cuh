@@ -18,8 +18,13 @@
 #define DEV static __device__ __forceinline__
 
 // ---- launches that overlap: loads that depend on no kernel may come before dev_wait() --------------
+#if __CUDA_ARCH__ >= 900
 DEV void dev_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 DEV void dev_launch_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#else
+DEV void dev_wait() {}
+DEV void dev_launch_next() {}
+#endif
 
 // ---- tensor cores: c += a b; fragments as PTX's mma.sync has them -----------------------------------
 DEV void mma_s8_k32(int c[4], const uint32_t a[4], const uint32_t b[2]) { // 16 x 32 times 32 x 8
