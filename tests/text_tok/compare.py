@@ -276,6 +276,7 @@ def compare(args, model, texts, parse_special):
     llama = llama_cpp.Llama(model, vocab_only=True, verbose=False)
     hf, keeps_bytes = hf_tokenizer(model, parse_special)
     add_special = bool(args.tl)  # `tl tokenize` adds what the model asks for
+    adds_bos = add_special and llama.tokenize(b"a", add_bos=True)[0] == llama.token_bos()
     equal = [0, 0]
     compared = [0, 0]
     disagree = bad = 0
@@ -286,7 +287,7 @@ def compare(args, model, texts, parse_special):
         as_str = decode_strictly(text) if keeps_bytes else as_llama_reads(text)
         if as_str is not None:
             ids = hf.encode(as_str, add_special_tokens=False).ids
-            peers["tokenizers"] = got[:1] * (add_special and got[:1] == [llama.token_bos()]) + ids
+            peers["tokenizers"] = [llama.token_bos()] * adds_bos + ids
         for i, who in enumerate(("llama.cpp", "tokenizers")):
             compared[i] += who in peers
             equal[i] += who in peers and peers[who] == got
