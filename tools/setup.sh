@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 build="gcc libc6-dev cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libjansson-dev libedit-dev libmd4c-dev
        libarchive-dev nettle-dev"
 model="python3 python3-pip"
-tests="libcmocka-dev gringo clang libclang-rt-dev python3 python3-venv python3-pip"
+tests="libcmocka-dev gringo clang libclang-rt-dev python3 python3-venv python3-pip gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+       qemu-user-static"
 bench="g++ python3 python3-venv python3-dev python3-pip"
 
 # What each group is looked for by where there is no dpkg: programs and pkg-config modules.

@@ -4,7 +4,7 @@ enum { Q8_VALUES = 32, Q8_BYTES = 34, Q8_VECS = Q8_VALUES / V_N };
 V_INLINE float q8_scale(const uint8_t *block) {
     uint16_t h;
     memcpy(&h, block, 2);
-    return _cvtsh_ss(h);
+    return v_f16(h);
 }
 
 static void V_NAME(load_q8)(const uint8_t *src, float *dst, int64_t n) {

@@ -1,6 +1,6 @@
 // linear.h - what the files of linear() share: prepared layouts, the plain decoder, and the table entries per ISA.
 //
-// LINEAR_I16 is the one prepared layout, read by every x86 ISA: 16 rows interleaved. A "group" is 16 rows; a group is
+// LINEAR_I16 is the one prepared layout, read by every ISA but `ref`: 16 rows interleaved. A "group" is 16 rows; a group is
 // its k blocks one after the other; a block is the file's block of each of the 16 rows, merged unit by unit: a field
 // of u units (dwords of quants and packed scales, halfwords of float16 scales) becomes u vectors of 16 units, lane r
 // belonging to row r. A dword of quants is four consecutive k, so one broadcast of 4 activations meets 16 rows.
@@ -72,5 +72,9 @@ void cpu_linear_avx2(cpu_kernels *k);    // AVX2, FMA, F16C
 void cpu_linear_avxvnni(cpu_kernels *k); // AVX-VNNI besides
 void cpu_linear_avx512(cpu_kernels *k);  // AVX-512 F, BW, DQ, VL, VNNI
 void cpu_linear_amx(cpu_kernels *k);     // AMX-TILE and AMX-INT8 besides
+void cpu_linear_neon(cpu_kernels *k);    // AArch64
+void cpu_linear_dotprod(cpu_kernels *k); // SDOT besides
+void cpu_linear_i8mm(cpu_kernels *k);    // SMMLA besides
 void linear_avx512(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
+void linear_dotprod(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 #endif

@@ -1,4 +1,4 @@
-// linear_codes.h - what a block of LINEAR_I16 holds, for one x86 instruction set: codes, scales and minima of 16 rows in
+// linear_codes.h - what a block of LINEAR_I16 holds, for one instruction set: codes, scales and minima of 16 rows in
 // vectors, blocks "expanded" to bytes, and the one way in which a block's products become float sums. Included after the
 // vector primitives (linear_256.h lists them).
 #include "cpu/linear.h"

@@ -10,7 +10,7 @@ enum {
     PLAIN_K = 128,        // k of a panel; a multiple of 2
     PLAIN_GROUPS = 4,     // groups that walk k together
     PLAIN_BATCH = 60,     // rows that meet a panel; a multiple of TALL
-    TALL = 12 / HALVES,   // rows of a tile
+    TALL = HALVES < 4 ? 12 / HALVES : 5, // rows of a tile; at least 4
     WIDE_GROUPS = 4,      // groups of 16 weight rows that a single row meets together
 };
 

@@ -1,4 +1,4 @@
-// linear_simd.h - linear() over LINEAR_I16 for one x86 instruction set; included once by each linear_<isa>.c, after its
+// linear_simd.h - linear() over LINEAR_I16 for one instruction set; included once by each linear_<isa>.c, after its
 // vector primitives (linear_256.h lists them). The operations per output and their order are those of linear_ref.c, in
 // every path below, so that bits depend neither on the ISA nor on which path computed a row.
 //
@@ -64,7 +64,7 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint
 // take from the integer sums (which the compiler would otherwise spill all the time).
 #define KEEP_IN_MEMORY(acc, many)                                                                                      \
     do {                                                                                                               \
-        if ((many) && LANES == 8) __asm__("" : "+m"(*(VF(*)[MOST][HALVES])(acc)));                                     \
+        if ((many) && LANES < 16) __asm__("" : "+m"(*(VF(*)[MOST][HALVES])(acc)));                                     \
     } while (0)
 
 INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][HALVES]) {

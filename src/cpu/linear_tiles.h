@@ -1,5 +1,5 @@
 // linear_tiles.h - linear() over LINEAR_I16 with matrix tiles, for TILE_ROWS rows of x and more: included by linear_amx.c
-// (and by a test, in plain C) after linear_codes.h and these:
+// and linear_i8mm.c (and by a test, in plain C) after linear_codes.h and these:
 //   ti_begin()   this thread's tiles become [16 rows, 32 int8] x [8, 16 lanes of 4 int8]
 //   ti_dot(slot, t, x, stride, codes, out)   out[16 rows][16 lanes] = int8 rows at x times codes of format t; calls with
 //                different `slot` (0 or 1) may overlap

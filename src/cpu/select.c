@@ -9,12 +9,13 @@
 #include <cpuid.h>
 #endif
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 // ---- what the processor and the system have --------------------------------------------------------
-enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4, HAS_AMX = 8 }; // each a set of features, see isas[]
+enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4, HAS_AMX = 8, HAS_DOTPROD = 16, HAS_I8MM = 32 }; // each a set of features, see isas[]
 
 #if defined(__x86_64__)
 typedef struct cpuid_regs {
@@ -61,6 +62,14 @@ static unsigned features(void) {
     if ((has & HAS_AVX512) && tiles && tiles_permitted()) has |= HAS_AMX;
     return has;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+// Bits: Linux, arch/arm64/include/uapi/asm/hwcap.h.
+static unsigned features(void) {
+    enum { ASIMDDP = 1 << 20, I8MM = 1 << 13 };
+    unsigned has = getauxval(AT_HWCAP) & ASIMDDP ? HAS_DOTPROD : 0;
+    if (has && getauxval(AT_HWCAP2) & I8MM) has |= HAS_I8MM;
+    return has;
+}
 #else
 static unsigned features(void) { return 0; }
 #endif
@@ -94,6 +103,23 @@ static void fill_amx(cpu_kernels *k) {
 }
 #endif
 
+#if defined(__aarch64__)
+static void fill_neon(cpu_kernels *k) {
+    cpu_vec_neon(k);
+    cpu_linear_neon(k);
+}
+
+static void fill_dotprod(cpu_kernels *k) {
+    fill_neon(k);
+    cpu_linear_dotprod(k);
+}
+
+static void fill_i8mm(cpu_kernels *k) {
+    fill_dotprod(k);
+    cpu_linear_i8mm(k);
+}
+#endif
+
 static const struct {
     const char *name;
     unsigned needs;
@@ -105,6 +131,11 @@ static const struct {
     {"avxvnni", HAS_AVX2 | HAS_AVXVNNI, fill_avxvnni},
     {"avx512", HAS_AVX2 | HAS_AVX512, fill_avx512},
     {"amx", HAS_AVX2 | HAS_AVX512 | HAS_AMX, fill_amx},
+#endif
+#if defined(__aarch64__)
+    {"neon", 0, fill_neon},
+    {"dotprod", HAS_DOTPROD, fill_dotprod},
+    {"i8mm", HAS_DOTPROD | HAS_I8MM, fill_i8mm},
 #endif
 };
 enum { ISA_COUNT = sizeof isas / sizeof *isas };

@@ -1,5 +1,5 @@
 // simd_avx2.h - the vector words that vec_core.h, map_core.h, gemm_core.h and attention_core.h are written in: AVX2, FMA, F16C.
-// simd_avx512.h gives the same words for AVX-512; a translation unit includes one of them, then the cores.
+// simd_avx512.h and simd_neon.h give the same words for AVX-512 and AArch64; a translation unit includes one of them, then the cores.
 #ifndef TL_CPU_SIMD_H
 #define TL_CPU_SIMD_H
 #include <immintrin.h>
@@ -142,6 +142,7 @@ V_INLINE vf v_reduce(vf x, vi *q) {
 }
 
 // Narrow types.
+V_INLINE float v_f16(uint16_t h) { return _cvtsh_ss(h); }
 V_INLINE vf v_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 V_INLINE void v_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 V_INLINE vf v_load_bf16(const void *p) { return v_float(v_ishl(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16)); }

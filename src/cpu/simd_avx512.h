@@ -131,6 +131,7 @@ V_INLINE vf v_reduce(vf x, vi *q) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(r0), r1, 1);
 }
 
+V_INLINE float v_f16(uint16_t h) { return _cvtsh_ss(h); }
 V_INLINE vf v_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
 V_INLINE void v_store_f16(void *p, vf a) { _mm256_storeu_si256(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 V_INLINE vf v_load_bf16(const void *p) { return v_float(v_ishl(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16)); }

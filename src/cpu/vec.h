@@ -6,8 +6,10 @@
 void cpu_vec_ref(cpu_kernels *k);    // plain C, the definition of the results
 void cpu_vec_avx2(cpu_kernels *k);   // AVX2, FMA, F16C
 void cpu_vec_avx512(cpu_kernels *k); // AVX-512 F, BW, DQ, VL besides
+void cpu_vec_neon(cpu_kernels *k);   // AArch64
 
 // Attention for one instruction set (attention_ISA.c), entered by the functions above.
 void attention_avx2(const attn_args *a, int64_t item0, int64_t item1, void *scratch);
 void attention_avx512(const attn_args *a, int64_t item0, int64_t item1, void *scratch);
+void attention_neon(const attn_args *a, int64_t item0, int64_t item1, void *scratch);
 #endif

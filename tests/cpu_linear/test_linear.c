@@ -13,14 +13,14 @@
 
 void cpu_linear_emulated(cpu_kernels *k, bool tiles); // emulated.c
 static cpu_kernels emulated[2];
-static const cpu_kernels *isas[7]; // the first is ref
+static const cpu_kernels *isas[8]; // the first is ref
 static int isa_count;
 
 static int find_isas(void **state) {
     (void)state;
-    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "amx"};
+    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "neon", "dotprod", "i8mm"};
     tl_error err;
-    for (int i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (cpu_select(names[i], &isas[isa_count], &err) == TL_OK) isa_count++;
     for (int i = 0; i < 2; i++) {
         cpu_linear_emulated(&emulated[i], i);

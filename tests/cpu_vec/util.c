@@ -22,6 +22,9 @@ int tables(cpu_kernels out[MAX_TABLES]) {
         cpu_vec_avx512(&out[n]);
         out[n++].isa = "avx512";
     }
+#elif defined(__aarch64__)
+    cpu_vec_neon(&out[n]);
+    out[n++].isa = "neon";
 #endif
     return n;
 }

@@ -1,0 +1,21 @@
+// vec_neon.c - rows, conversions, maps and products compiled for one instruction set; attention_neon.c has attention.
+#include "cpu/simd_neon.h"
+#include "cpu/vec.h"
+#include "cpu/vec_core.h"
+#include "cpu/gemm_core.h" // after vec_core.h, whose sums it uses
+
+void cpu_vec_neon(cpu_kernels *k) {
+    k->rms_norm = V_NAME(rms_norm);
+    k->layer_norm = V_NAME(layer_norm);
+    k->softmax = V_NAME(softmax);
+    k->rope = V_NAME(rope);
+    k->store = V_NAME(store);
+    k->load = V_NAME(load);
+    k->attention = attention_neon;
+    k->map1 = V_NAME(map1);
+    k->map2 = V_NAME(map2);
+    k->map2s = V_NAME(map2s);
+    k->gemm = V_NAME(gemm);
+    k->dot = V_NAME(dot);
+    k->axpy = V_NAME(axpy);
+}
