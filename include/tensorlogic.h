@@ -79,6 +79,18 @@ TL_API int64_t tl_model_n_vocab(const tl_model *m);
 TL_API int64_t tl_model_n_ctx_train(const tl_model *m);       // 0: the file does not say
 TL_API bool tl_model_has_chat_template(const tl_model *m);
 
+// What the model's program and the file do not agree on: tensors that are missing or have another shape than the program says,
+// all of them where running stops at the first, then tensors that no statement asked for. Complete after a session was
+// opened, or could not be: until then the program has not asked for everything.
+typedef struct tl_tensor_problem {
+    const char *tensor;
+    enum { TL_TENSOR_MISSING, TL_TENSOR_SHAPE, TL_TENSOR_UNUSED } kind;
+    const char *file;    // of the statement that asks for it; "" where none does
+    int line;            // 0: none
+    const char *message; // the program's own error; ""
+} tl_tensor_problem;
+TL_API tl_status tl_model_audit(tl_model *m, void (*each)(void *ctx, const tl_tensor_problem *problem), void *ctx, tl_error *err);
+
 // ---- text ----------------------------------------------------------------------------------------
 enum { TL_ADD_SPECIAL = 1 /* BOS, EOS as the model asks */, TL_PARSE_SPECIAL = 2 /* "<|im_end|>" in text is the token */ };
 // *ids is malloc'ed; the caller frees it with tl_free. Text need not be valid UTF-8.
@@ -114,6 +126,12 @@ TL_API tl_status tl_session_new(tl_model *m, const tl_session_options *options, 
 TL_API void tl_session_free(tl_session *s);
 TL_API int64_t tl_session_n_ctx(const tl_session *s);
 TL_API int64_t tl_session_n_batch(const tl_session *s);
+typedef struct tl_memory {
+    double weights;   // bytes, as the session reads them: converted ones and those in the mapped file
+    double cache;     // for n_ctx tokens; taken as they come
+    double workspace;
+} tl_memory;
+TL_API tl_memory tl_session_memory(const tl_session *s);
 
 typedef struct tl_row {
     int32_t token, seq;

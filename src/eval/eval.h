@@ -91,6 +91,17 @@ typedef struct ev_trace_options {
 tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err);
 bool ev_has_step(const evaluator *ev);
 
+// ---- what a program wants of its model --------------------------------------------------------------
+typedef struct ev_want {
+    span at;             // where the program asks for it
+    const char *name;    // the tensor
+    bool missing;        // else it has another shape than the program says
+    const char *message; // the program's own error, with its place
+} ev_want;
+// After the top level has run, also when tracing failed: every member 0 to `layers` - 1 of the program's families of tensors
+// that the file lacks or whose axes do not fit. Single tensors were looked at by the top level itself.
+tl_status ev_audit(evaluator *ev, int64_t layers, void (*each)(void *ctx, const ev_want *want), void *ctx, tl_error *err);
+
 // Embedded files (std/, models/): text of `path` ("std/nn.tl"), or a null slice. A file of that path under
 // $TL_PATH (a folder) comes first.
 str ev_embedded(const char *path);

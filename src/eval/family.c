@@ -114,6 +114,7 @@ tensor *stored_tensor(evaluator *ev, ev_model *m, str name) {
     }
     t->weight = &m->weights[g - gguf_tensor_at(m->file, 0)];
     t->name = t->weight->name;
+    t->weight->asked = true;
     return t;
 }
 
@@ -138,7 +139,7 @@ static int key_number(const v_family *f, str name) {
     return -1;
 }
 
-static char *member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b) {
+char *family_member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b) {
     for (const ast_expr *k = f->name->kids; k; k = k->next) {
         int i = k->kind == EX_NAME ? key_number(f, k->name) : -1;
         if (i >= 0) sbuf_printf(b, "%" PRId64, key[i]);
@@ -150,7 +151,7 @@ static char *member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b
 
 static value member(evaluator *ev, v_family *f, const int64_t *key, span at, bool must) {
     sbuf b = {0};
-    value name = v_str_new(ev, str_of(member_name(ev, f, key, &b)));
+    value name = v_str_new(ev, str_of(family_member_name(ev, f, key, &b)));
     sbuf_free(&b);
     value *old = map_find(f->members, name);
     if (old) return *old;
@@ -196,7 +197,7 @@ static bool let_family(evaluator *ev, const ast_stmt *s, ev_model *m, const ast_
         int64_t n = 1;
         for (;; n++) {
             sbuf b = {0};
-            bool there = gguf_tensor_find(m->file, str_of(member_name(ev, f, &n, &b))) != NULL;
+            bool there = gguf_tensor_find(m->file, str_of(family_member_name(ev, f, &n, &b))) != NULL;
             sbuf_free(&b);
             if (!there) break;
         }

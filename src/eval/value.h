@@ -312,6 +312,7 @@ double want_float(evaluator *ev, value v, span at, const char *what);
 tensor *want_tensor(evaluator *ev, value v, span at, const char *what);
 str want_str(evaluator *ev, value v, span at, const char *what);
 bool truthy(evaluator *ev, value v, span at);
+char *family_member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b); // of the tensor; b's text
 value family_member(evaluator *ev, v_family *f, const int64_t *key, span at); // keys in the order of the head
 value path_value(evaluator *ev, v_path *p, span at);        // the tensor or metadata value that the path names
 value index_value(evaluator *ev, value base, const ast_expr *e); // X[1, 2:4] with known indices

@@ -2,6 +2,7 @@
 #ifndef TL_GGUF_INTERNAL_H
 #define TL_GGUF_INTERNAL_H
 #include "gguf/gguf.h"
+#include "gguf/survey.h"
 
 #include <pthread.h>
 
@@ -61,10 +62,18 @@ int guard_add(const void *base, size_t size, int fd); // slot, or -1: full (the 
 void guard_remove(int slot);
 bool guard_lost(int slot, uint64_t *offset);          // a page of the mapping was replaced by zeros
 
-// parse.c: header, metadata and tensor table of g->files[0] into the empty g; sets kv_index, not tensor_index.
-tl_status gguf_parse(gguf *g, tl_error *err);
+// Where a survey (survey.h) tells what it finds.
+typedef struct gguf_sink {
+    void (*each)(void *ctx, const gguf_problem *problem);
+    void *ctx;
+} gguf_sink;
+
+// parse.c: header, metadata and tensor table of g->files[0] into the empty g; sets kv_index, not tensor_index. With a sink
+// mistakes are told to it and passed over where that is possible; tensors that had one have data NULL (and may have type DT_COUNT).
+tl_status gguf_parse(gguf *g, const gguf_sink *sink, tl_error *err);
 
 // reader.c
+gguf *gguf_new(void); // empty; NULL: out of memory
 // Opens one file and parses it; tensors are not indexed yet. The caller closes *out.
 tl_status gguf_open_part(const char *path, gguf **out, tl_error *err);
 

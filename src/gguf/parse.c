@@ -11,6 +11,8 @@ typedef struct reader {
     uint64_t number;  // of that key or tensor, from 0
     str name;         // its name once that is known
     tl_error *err;
+    const gguf_sink *sink; // NULL: the first mistake ends it
+    bool broken;      // the tensor being read has had one
 } reader;
 
 static void subject(const reader *r, char *buf, size_t cap) {
@@ -29,6 +31,15 @@ static tl_status fail(const reader *r, tl_status code, size_t at, const char *fm
     va_end(ap);
     subject(r, what, sizeof what);
     return err_at(r->err, code, (int64_t)at, "%s: %s: %s (byte %zu)", r->f->shown, what, detail, at);
+}
+
+// A mistake that leaves it clear where the next thing begins: a survey tells it and goes on.
+static tl_status go_on(reader *r, tl_status status) {
+    if (status == TL_OK || !r->sink || status == TL_E_MEMORY) return status;
+    const char *message = r->err->message + strlen(r->f->shown) + 2; // without the path
+    r->sink->each(r->sink->ctx, &(gguf_problem){.code = status, .name = r->name, .offset = r->err->offset, .message = message});
+    r->broken = true;
+    return TL_OK;
 }
 
 static size_t left(const reader *r) { return r->f->size - r->at; }
@@ -83,20 +94,25 @@ static tl_status read_version(reader *r) {
 // A count of records that take at least `least` bytes each.
 static tl_status read_count(reader *r, uint64_t limit, size_t least, const char *part, uint64_t *out) {
     TL_TRY(take_u64(r, out, part));
-    if (*out > left(r) / least)
-        return fail(r, TL_E_FORMAT, r->at - 8, "the %s of %llu is too large for the %zu bytes that follow", part,
-                    (unsigned long long)*out, left(r));
-    if (*out > limit)
-        return fail(r, TL_E_UNSUPPORTED, r->at - 8, "the %s of %llu is above the limit of %llu", part,
-                    (unsigned long long)*out, (unsigned long long)limit);
+    uint64_t room = left(r) / least;
+    if (*out > room) {
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, r->at - 8, "the %s of %llu is too large for the %zu bytes that follow", part,
+                             (unsigned long long)*out, left(r))));
+        *out = room;
+    }
+    if (*out > limit) {
+        TL_TRY(go_on(r, fail(r, TL_E_UNSUPPORTED, r->at - 8, "the %s of %llu is above the limit of %llu", part,
+                             (unsigned long long)*out, (unsigned long long)limit)));
+        *out = limit;
+    }
     return TL_OK;
 }
 
 // ---- metadata --------------------------------------------------------------------------------------
-static tl_status check_bools(const reader *r, const gguf_value *v) {
+static tl_status check_bools(reader *r, const gguf_value *v) {
     for (uint64_t i = 0; i < v->bytes; i++)
         if (v->data[i] > 1)
-            return fail(r, TL_E_FORMAT, (size_t)(v->offset + i), "a bool is %u instead of 0 or 1", v->data[i]);
+            return go_on(r, fail(r, TL_E_FORMAT, (size_t)(v->offset + i), "a bool is %u instead of 0 or 1", v->data[i]));
     return TL_OK;
 }
 
@@ -178,14 +194,16 @@ static tl_status read_kv(reader *r, gguf_kv *kv) {
     TL_TRY(take_str(r, &kv->key, "name"));
     r->name = kv->key;
     if (kv->key.n > GGUF_MAX_KEY)
-        return fail(r, TL_E_FORMAT, start, "the name has %zu bytes; the format allows %d", kv->key.n, GGUF_MAX_KEY);
-    if (!gguf_name_ok(kv->key, &why)) return fail(r, TL_E_FORMAT, start, "the name %s", why);
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, start, "the name has %zu bytes; the format allows %d", kv->key.n, GGUF_MAX_KEY)));
+    else if (!gguf_name_ok(kv->key, &why))
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, start, "the name %s", why)));
     return read_value(r, &kv->v);
 }
 
 static tl_status read_alignment(reader *r) {
     const gguf_value *v = gguf_find(r->g, STR("general.alignment"));
     int64_t n = 32;
+    r->g->alignment = 32; // what a survey goes on with
     if (v) {
         r->name = STR("general.alignment");
         if (v->type != GGUF_U32)
@@ -216,19 +234,40 @@ static tl_status bad_type(const reader *r, uint32_t id) {
 static tl_status read_shape(reader *r, gguf_tensor *t, int64_t *values) {
     uint32_t rank;
     TL_TRY(take_u32(r, &rank, "rank"));
-    if (rank < 1 || rank > 4) return fail(r, TL_E_FORMAT, r->at - 4, "it has %u dimensions; 1 to 4 are possible", rank);
-    t->rank = (int)rank;
+    if (rank < 1 || rank > 4) {
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, r->at - 4, "it has %u dimensions; 1 to 4 are possible", rank)));
+        if (rank > left(r) / 8) return fail(r, TL_E_FORMAT, r->at, "the file ends within its dimensions");
+    }
     *values = 1;
-    for (int i = 0; i < 4; i++) {
-        t->ne[i] = 1;
-        if (i >= t->rank) continue;
+    for (int i = 0; i < 4; i++) t->ne[i] = 1;
+    for (uint32_t i = 0; i < rank; i++) {
         uint64_t n;
         TL_TRY(take_u64(r, &n, "dimensions"));
-        if (n < 1 || n > INT64_MAX || __builtin_mul_overflow(*values, (int64_t)n, values))
-            return fail(r, TL_E_FORMAT, r->at - 8, "dimension %d is %llu, which is %s", i, (unsigned long long)n,
-                        n ? "too large" : "not possible");
+        if (i >= 4) continue; // a survey passes over them
+        if (n < 1 || n > INT64_MAX || __builtin_mul_overflow(*values, (int64_t)n, values)) {
+            TL_TRY(go_on(r, fail(r, TL_E_FORMAT, r->at - 8, "dimension %u is %llu, which is %s", i, (unsigned long long)n,
+                                 n ? "too large" : "not possible")));
+            *values = 0;
+        }
         t->ne[i] = (int64_t)n;
     }
+    t->rank = rank < 4 ? (int)rank : 4;
+    return TL_OK;
+}
+
+// Type and size in bytes.
+static tl_status read_storage(reader *r, gguf_tensor *t, int64_t values) {
+    uint32_t id;
+    TL_TRY(take_u32(r, &id, "type"));
+    t->type = dtype_from_gguf(id);
+    if (t->type == DT_COUNT) return go_on(r, bad_type(r, id));
+    if (r->broken) return TL_OK; // the shape means nothing
+    const dtype_info *info = &dtype_table[t->type];
+    if (t->ne[0] % info->block_values)
+        return go_on(r, fail(r, TL_E_FORMAT, r->at - 4, "its rows have %lld values, no multiple of the %u of a %s block", (long long)t->ne[0],
+                             info->block_values, info->name));
+    if (!dtype_bytes(t->type, values, &t->bytes))
+        return go_on(r, fail(r, TL_E_FORMAT, r->at - 4, "%lld values of type %s are too many", (long long)values, info->name));
     return TL_OK;
 }
 
@@ -237,37 +276,32 @@ static tl_status read_tensor(reader *r, gguf_tensor *t) {
     const char *why;
     size_t start = r->at;
     int64_t values = 0;
-    uint32_t id;
     r->name = (str){NULL, 0};
+    r->broken = false;
     TL_TRY(take_str(r, &t->name, "name"));
     r->name = t->name;
     if (t->name.n > GGUF_MAX_NAME)
-        return fail(r, TL_E_FORMAT, start, "the name has %zu bytes; the format allows %d", t->name.n, GGUF_MAX_NAME);
-    if (!gguf_name_ok(t->name, &why)) return fail(r, TL_E_FORMAT, start, "the name %s", why);
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, start, "the name has %zu bytes; the format allows %d", t->name.n, GGUF_MAX_NAME)));
+    else if (!gguf_name_ok(t->name, &why))
+        TL_TRY(go_on(r, fail(r, TL_E_FORMAT, start, "the name %s", why)));
+    r->broken = false; // of its shape or type
     TL_TRY(read_shape(r, t, &values));
-    TL_TRY(take_u32(r, &id, "type"));
-    t->type = dtype_from_gguf(id);
-    if (t->type == DT_COUNT) return bad_type(r, id);
-    const dtype_info *info = &dtype_table[t->type];
-    if (t->ne[0] % info->block_values)
-        return fail(r, TL_E_FORMAT, r->at - 4, "its rows have %lld values, no multiple of the %u of a %s block", (long long)t->ne[0],
-                    info->block_values, info->name);
-    if (!dtype_bytes(t->type, values, &t->bytes))
-        return fail(r, TL_E_FORMAT, r->at - 4, "%lld values of type %s are too many", (long long)values, info->name);
+    TL_TRY(read_storage(r, t, values));
+    if (r->broken) t->type = DT_COUNT, t->bytes = 0; // a survey only: its data cannot be looked at
     return take_u64(r, &t->offset, "data offset");
 }
 
 static tl_status place(reader *r, gguf_tensor *t, size_t data_start) {
     uint64_t at = t->offset, room = data_start > r->f->size ? 0 : r->f->size - data_start;
     r->name = t->name;
+    t->offset = data_start + (at < SIZE_MAX - data_start ? at : 0);
     if (at % r->g->alignment)
         return fail(r, TL_E_FORMAT, room ? data_start : r->f->size, "its data offset %llu is no multiple of the alignment %u", (unsigned long long)at,
                     r->g->alignment);
     if (at > room || t->bytes > room - at)
         return fail(r, TL_E_FORMAT, r->f->size, "its %zu bytes at %llu of the data section do not fit: the section has %llu; "
                     "the file is cut short, fetch it again", t->bytes, (unsigned long long)at, (unsigned long long)room);
-    t->offset = data_start + at;
-    t->data = r->f->base + t->offset;
+    if (t->type != DT_COUNT) t->data = r->f->base + t->offset;
     return TL_OK;
 }
 
@@ -280,8 +314,8 @@ static tl_status read_tables(reader *r, uint64_t n_kv, uint64_t n_tensors) {
         TL_TRY(read_kv(r, &kv));
         g->kv.p[g->kv.n++] = kv;
     }
-    TL_TRY(gguf_index_kv(g, r->err));
-    TL_TRY(read_alignment(r));
+    TL_TRY(go_on(r, gguf_index_kv(g, r->err)));
+    TL_TRY(go_on(r, read_alignment(r)));
     r->kind = "tensor";
     for (r->number = 0; r->number < n_tensors; r->number++) {
         gguf_tensor t = {0};
@@ -291,8 +325,8 @@ static tl_status read_tables(reader *r, uint64_t n_kv, uint64_t n_tensors) {
     return TL_OK;
 }
 
-tl_status gguf_parse(gguf *g, tl_error *err) {
-    reader r = {.g = g, .f = &g->files[0], .kind = "header", .err = err};
+tl_status gguf_parse(gguf *g, const gguf_sink *sink, tl_error *err) {
+    reader r = {.g = g, .f = &g->files[0], .kind = "header", .err = err, .sink = sink};
     uint64_t n_tensors, n_kv;
     TL_TRY(read_version(&r));
     TL_TRY(read_count(&r, GGUF_MAX_TENSORS, 8 + 1 + 4 + 8 + 4 + 8, "tensor count", &n_tensors));
@@ -302,6 +336,6 @@ tl_status gguf_parse(gguf *g, tl_error *err) {
                        (unsigned long long)n_kv, (unsigned long long)n_tensors);
     TL_TRY(read_tables(&r, n_kv, n_tensors));
     size_t data_start = (r.at + g->alignment - 1) / g->alignment * g->alignment;
-    for (size_t i = 0; i < g->tensors.n; i++) TL_TRY(place(&r, &g->tensors.p[i], data_start));
+    for (size_t i = 0; i < g->tensors.n; i++) TL_TRY(go_on(&r, place(&r, &g->tensors.p[i], data_start)));
     return TL_OK;
 }

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static gguf *new_gguf(void) {
+gguf *gguf_new(void) {
     gguf *g = mem_calloc(1, sizeof *g);
     if (!g) return NULL;
     g->files = mem_calloc(1, sizeof *g->files);
@@ -45,10 +45,10 @@ static tl_status complete(gguf *g, tl_error *err) {
 
 tl_status gguf_open_part(const char *path, gguf **out, tl_error *err) {
     *out = NULL;
-    gguf *g = new_gguf();
+    gguf *g = gguf_new();
     if (!g) return err_set(err, TL_E_MEMORY, "out of memory");
     tl_status status = source_open(path, &g->files[0], err);
-    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, err);
+    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, NULL, err);
     return hand_out(g, status, out);
 }
 
@@ -65,10 +65,10 @@ tl_status gguf_open(const char *path, gguf **out, tl_error *err) {
 
 tl_status gguf_open_memory(const void *data, size_t size, gguf **out, tl_error *err) {
     *out = NULL;
-    gguf *g = new_gguf();
+    gguf *g = gguf_new();
     if (!g) return err_set(err, TL_E_MEMORY, "out of memory");
     tl_status status = source_memory(data, size, &g->files[0], err);
-    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, err);
+    if (status == TL_OK) g->n_files = 1, status = gguf_parse(g, NULL, err);
     if (status == TL_OK) status = complete(g, err);
     return hand_out(g, status, out);
 }

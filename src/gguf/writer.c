@@ -4,7 +4,10 @@
 #include "gguf/writer.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { PIECE = 8 << 20 }; // bytes of data from one report to the next
 
 static void put_u32(sbuf *b, uint32_t v) { sbuf_put(b, (const char *)&v, 4); }
 static void put_u64(sbuf *b, uint64_t v) { sbuf_put(b, (const char *)&v, 8); }
@@ -77,6 +80,16 @@ void gguf_put_strs(gguf_writer *w, const char *key, const str *v, uint64_t count
     for (uint64_t i = 0; i < count; i++) put_str(&w->kv, v[i]);
 }
 
+void gguf_put_kv(gguf_writer *w, const gguf_kv *kv) {
+    const gguf_value *v = &kv->v;
+    put_str(&w->kv, kv->key); // its name was checked when the file was opened
+    put_u32(&w->kv, v->type);
+    w->n_kv++;
+    if (v->type == GGUF_STR) put_u64(&w->kv, v->s.n);
+    if (v->type == GGUF_ARR) put_u32(&w->kv, v->elem), put_u64(&w->kv, v->count);
+    sbuf_put(&w->kv, (const char *)v->data, (size_t)v->bytes);
+}
+
 static uint64_t align_up(uint64_t v, uint64_t alignment) { return (v + alignment - 1) / alignment * alignment; }
 
 void gguf_put_tensor(gguf_writer *w, const char *name, tl_dtype type, int rank, const int64_t *ne, const void *data) {
@@ -128,9 +141,15 @@ static tl_status put_head(gguf_writer *w, sbuf *out, tl_error *err) {
 
 static tl_status put_data(gguf_writer *w, tl_status (*put)(void *ctx, const void *p, size_t n), void *ctx) {
     static const char zeros[64];
+    uint64_t done = 0;
     for (size_t i = 0; i < w->tensors.n; i++) {
         const gguf_tensor *t = &w->tensors.p[i];
-        TL_TRY(put(ctx, t->data, t->bytes));
+        for (size_t at = 0, n; at < t->bytes; at += n) {
+            n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
+            if (w->cancel && *w->cancel) return TL_E_CANCELLED;
+            TL_TRY(put(ctx, (const char *)t->data + at, n));
+            if (w->progress) w->progress(w->ctx, done += n, w->data_bytes);
+        }
         for (uint64_t pad = align_up(t->bytes, w->alignment) - t->bytes, n; pad; pad -= n) {
             n = pad < sizeof zeros ? pad : sizeof zeros;
             TL_TRY(put(ctx, zeros, (size_t)n));
@@ -151,34 +170,43 @@ tl_status gguf_image(gguf_writer *w, sbuf *out, tl_error *err) {
     return put_data(w, to_buffer, out) == TL_OK ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the file's data");
 }
 
-// Writes and closes f.
-static bool write_all(gguf_writer *w, const sbuf *head, FILE *f, int *why) {
-    bool written = to_file(f, head->p, head->n) == TL_OK && put_data(w, to_file, f) == TL_OK;
-    *why = errno;
-    if (fclose(f) == 0 || !written) return written;
-    *why = errno;
-    return false;
+// Writes and closes f; errno says why it failed.
+static tl_status write_all(gguf_writer *w, const sbuf *head, FILE *f) {
+    tl_status status = to_file(f, head->p, head->n);
+    if (status == TL_OK) status = put_data(w, to_file, f);
+    if (status == TL_OK && (fflush(f) != 0 || fsync(fileno(f)) != 0) && errno != EINVAL && errno != EROFS) status = TL_E_IO; // EINVAL: no disk
+    int why = errno;
+    if (fclose(f) != 0 && status == TL_OK) return TL_E_IO;
+    errno = why;
+    return status;
 }
 
 // A finished file appears under its name at once; what was there before stays until then.
-static tl_status save_as(gguf_writer *w, const sbuf *head, const char *path, const char *part, tl_error *err) {
+static tl_status save_as(gguf_writer *w, const sbuf *head, const char *path, char *part, tl_error *err) {
     char shown[GGUF_PATH_SHOWN];
-    int why;
     str_escape(shown, sizeof shown, str_of(path));
-    FILE *f = fopen(part, "wb");
-    if (!f) return err_set(err, TL_E_IO, "%s: cannot be created: %s", shown, strerror(errno));
-    if (write_all(w, head, f, &why)) {
-        if (rename(part, path) == 0) return TL_OK;
-        why = errno;
+    int fd = mkstemp(part); // a new file always: nothing that has this name or a link to it is written to
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (!f) {
+        err_set(err, TL_E_IO, "%s: cannot be created: %s", shown, strerror(errno));
+        if (fd >= 0) close(fd), unlink(part);
+        return TL_E_IO;
     }
+    mode_t mask = umask(0);
+    umask(mask);
+    (void)!fchmod(fd, 0666 & ~mask); // mkstemp gives 0600
+    tl_status status = write_all(w, head, f);
+    if (status == TL_OK && rename(part, path) == 0) return TL_OK;
+    int why = errno;
     unlink(part);
+    if (status == TL_E_CANCELLED) return err_set(err, status, "%s: stopped; nothing was written", shown);
     return err_set(err, TL_E_IO, "%s: cannot be written: %s", shown, strerror(why));
 }
 
 tl_status gguf_save(gguf_writer *w, const char *path, tl_error *err) {
     sbuf head = {0}, part = {0};
     tl_status status = put_head(w, &head, err);
-    sbuf_printf(&part, "%s.part", path);
+    sbuf_printf(&part, "%s.part-XXXXXX", path);
     if (status == TL_OK && part.failed) status = err_set(err, TL_E_MEMORY, "out of memory");
     if (status == TL_OK) status = save_as(w, &head, path, part.p, err);
     sbuf_free(&head);

@@ -14,6 +14,9 @@ typedef struct gguf_writer { // zero-initialise; alignment may be set before the
     uint64_t n_kv, n_tensors, data_bytes;
     VEC(gguf_tensor) tensors; // data is the caller's, and must live until the file is written
     tl_error error;           // of the first call that failed
+    void (*progress)(void *ctx, uint64_t done, uint64_t total); // of the data while it is written; may be NULL
+    void *ctx;
+    volatile const int *cancel; // may be NULL; not 0: gguf_save gives up, TL_E_CANCELLED
 } gguf_writer;
 
 // Keys are not checked for duplicates; opening the file does that. type: GGUF_U8 to GGUF_I64, floats for gguf_put_float.
@@ -24,11 +27,13 @@ void gguf_put_str(gguf_writer *w, const char *key, str v);
 // `count` elements of a fixed-size type, little endian, one after the other.
 void gguf_put_array(gguf_writer *w, const char *key, gguf_type elem, const void *data, uint64_t count);
 void gguf_put_strs(gguf_writer *w, const char *key, const str *v, uint64_t count);
+// A value as another file has it.
+void gguf_put_kv(gguf_writer *w, const gguf_kv *kv);
 // ne in GGUF order (ne[0] contiguous), `rank` of them; data of dtype_bytes(type, product) bytes is not copied.
 void gguf_put_tensor(gguf_writer *w, const char *name, tl_dtype type, int rank, const int64_t *ne, const void *data);
 
-// The whole file in memory (out: zero-initialised, freed with sbuf_free) or on disk, where it is written as path.part
-// and renamed when it is complete.
+// The whole file in memory (out: zero-initialised, freed with sbuf_free) or on disk, where it is written under a name of its
+// own beside `path` (path.part-XXXXXX) and renamed when it is complete and on the disk.
 tl_status gguf_image(gguf_writer *w, sbuf *out, tl_error *err);
 tl_status gguf_save(gguf_writer *w, const char *path, tl_error *err);
 void gguf_writer_free(gguf_writer *w);

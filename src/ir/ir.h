@@ -52,6 +52,7 @@ typedef struct ir_weight {
     int64_t id;           // index in the model
     void *prepared;       // the backend's own form, made on first use
     bool nonfinite_known, nonfinite;
+    bool asked;           // a program has asked for it
 } ir_weight;
 
 // A state tensor (one member of its family over layers). Owned by the session.

@@ -31,6 +31,7 @@ typedef struct plan plan;
 tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err);
 void plan_free(plan *p);
 void plan_weight_free(ir_weight *w); // frees what plan_new prepared
+size_t plan_weight_bytes(const ir_weight *w); // that plans hold or read in the file; 0: no plan uses it
 
 typedef struct plan_step {
     int64_t rows, outs;

@@ -29,6 +29,7 @@ typedef struct plan_weight { // ir_weight.prepared
     cpu_matrix m;       // what linear() and matrix_row() read; m.data NULL: not wanted so far
     bool repacked;      // m is in the layout that the backend wants
     void *made;         // the memory behind a repacked m
+    size_t made_bytes;
     void *copy;         // the file's bytes, moved to an aligned address; or NULL
     void *other;        // the file's values in a format that kernels read; or NULL
     float *f32;         // the whole tensor as float32; or NULL

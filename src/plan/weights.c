@@ -103,8 +103,10 @@ static tl_status repack(ir_weight *w, plan_weight *pw, const plan_backend *b, tl
     int layout = b->k->matrix_layout(pw->m.type, w->rows, w->cols);
     if (layout != pw->m.layout) {
         cpu_matrix m = pw->m;
-        void *dst = big_alloc(b->k->matrix_bytes(m.type, layout, w->rows, w->cols));
+        size_t bytes = b->k->matrix_bytes(m.type, layout, w->rows, w->cols);
+        void *dst = big_alloc(bytes);
         if (!dst) return no_memory(w, err);
+        pw->made_bytes = bytes;
         prepare_job job = {.b = b, .src = &pw->m, .layout = layout, .dst = dst};
         pool_run(b->threads, prepare_rows, &job);
         m.layout = layout;
@@ -138,6 +140,15 @@ tl_status weight_need(ir_weight *w, weight_use use, const plan_backend *b, tl_er
     case USE_BYTES: break;
     }
     return TL_OK;
+}
+
+size_t plan_weight_bytes(const ir_weight *w) {
+    const plan_weight *pw = w->prepared;
+    if (!pw) return 0;
+    size_t all = (pw->copy ? w->bytes : 0) + (pw->f32 ? (size_t)(w->rows * w->cols) * sizeof(float) : 0);
+    if (pw->other) all += pw->m.row_bytes * (size_t)w->rows;
+    if (pw->made) all += pw->made_bytes;
+    return all ? all : w->bytes;
 }
 
 void plan_weight_free(ir_weight *w) {

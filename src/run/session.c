@@ -114,6 +114,13 @@ void tl_session_free(tl_session *s) {
 
 int64_t tl_session_n_ctx(const tl_session *s) { return s->n_ctx; }
 int64_t tl_session_n_batch(const tl_session *s) { return s->n_batch; }
+tl_memory tl_session_memory(const tl_session *s) {
+    tl_memory all = {.workspace = (double)plan_workspace_bytes(s->p)};
+    for (const ev_state *st = s->states; st; st = st->next) all.cache += (double)st->ir.slot_bytes * (double)st->ir.slots;
+    for (size_t i = 0; i < gguf_n_tensors(s->m->m.file); i++) all.weights += (double)plan_weight_bytes(&s->m->m.weights[i]);
+    return all;
+}
+
 int64_t tl_session_free_slots(const tl_session *s) { return s->n_free; }
 int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq < s->n_seq ? s->seqs[seq].n : 0; }
 
