@@ -266,7 +266,7 @@ class Doctor(DoctorCase):
         path = self.file()
         good = path.read_bytes()
         dice = random.Random(11)
-        for i in range(40):
+        for i in range(24):
             bad = bytearray(good)
             for _ in range(1 + i % 3):
                 bad[dice.randrange(24, 9000)] ^= 1 << dice.randrange(8)
