@@ -167,25 +167,69 @@ TL_API tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line *
 TL_API double tl_engine_read_bandwidth(tl_engine *e);
 
 // ---- sampling --------------------------------------------------------------------------------------
-// Names and meanings as in llama.cpp. The order is fixed: penalties, top_k, top_p, min_p, temperature.
+// A token is chosen by a chain of samplers, each of which changes or thins out the candidates. Names and meanings as in
+// llama.cpp; docs/generation.md has them all. What is 0 is off, unless something else is said.
+typedef struct tl_logit_bias {
+    int32_t id;
+    float bias;              // added to the logit; -inf: never
+} tl_logit_bias;
 typedef struct tl_sampling {
-    float temperature;   // <= 0: greedy
-    int32_t top_k;       // 0: off
-    float top_p;         // 1: off
-    float min_p;         // 0: off
+    float temperature;       // <= 0: greedy
+    int32_t top_k;
+    float top_p;             // 1: off; 0: the most probable alone
+    float min_p;
     float repeat_penalty;    // 1: off
-    float presence_penalty;  // 0: off
-    float frequency_penalty; // 0: off
+    float presence_penalty;
+    float frequency_penalty;
     int32_t penalty_last_n;  // tokens looked back; -1: all
     uint64_t seed;
+    uint64_t sequence;       // one of many from one seed: another one, other choices
+    float typical_p;         // 1: off, too
+    float top_n_sigma;
+    float xtc_probability, xtc_threshold;
+    float dynatemp_range, dynatemp_exponent;
+    float dry_multiplier, dry_base;
+    int32_t dry_allowed_length, dry_penalty_last_n; // -1: all
+    int32_t mirostat;        // 1, 2: instead of the chain, after the temperature
+    float mirostat_tau, mirostat_eta;
+    int32_t min_keep;        // top_p, min_p, typical_p and xtc leave at least so many
+    const tl_logit_bias *logit_bias; // copied, as all of this is
+    size_t n_logit_bias;
+    // The chain: names with ';' between them, or "=" and letters. NULL:
+    // "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature", which is "=edskypmxt".
+    const char *samplers;
 } tl_sampling;
-TL_API tl_sampling tl_sampling_default(void); // 0.8, 40, 0.95, 0.05, 1, 0, 0, 64; seed 0
+TL_API tl_sampling tl_sampling_default(void); // llama.cpp's: 0.8, 40, 0.95, 0.05, the last 64 tokens, nothing else; seed 0
 typedef struct tl_sampler tl_sampler;
 TL_API tl_status tl_sampler_new(const tl_sampling *options, tl_sampler **out, tl_error *err); // TL_E_USAGE: out of range
+// What dry's breakers and infill need: the model's vocabulary. Texts that end a repetition (NULL: "\n", ":", "\"", "*").
+TL_API tl_status tl_sampler_bind(tl_sampler *s, const tl_model *m, const char *const *dry_breakers, size_t n, tl_error *err);
 TL_API void tl_sampler_accept(tl_sampler *s, int32_t id); // the penalties see it
-TL_API int32_t tl_sampler_pick(tl_sampler *s, const float *logits, int64_t n); // does not accept; NaN logits are never picked
+// Does not accept; NaN logits are never picked. The choice depends on the logits, what was accepted, the seed, the sequence
+// and the position: how many picks there were before. -1: there is nothing to choose from.
+TL_API int32_t tl_sampler_pick(tl_sampler *s, const float *logits, int64_t n);
+// The same among the ids whose bit is set in mask[(n + 63) / 64] (NULL: all).
+TL_API int32_t tl_sampler_pick_masked(tl_sampler *s, const float *logits, int64_t n, const uint64_t *mask);
 TL_API void tl_sampler_reset(tl_sampler *s);
+TL_API void tl_sampler_seek(tl_sampler *s, uint64_t position); // of the next pick
+TL_API uint64_t tl_sampler_position(const tl_sampler *s);
+TL_API void tl_sampler_rewind(tl_sampler *s, size_t accepted);  // forgets what was accepted after the first so many
+TL_API size_t tl_sampler_accepted(const tl_sampler *s);         // how many it remembers
+// A copy in its present state, for a forked sequence.
+TL_API tl_status tl_sampler_fork(const tl_sampler *s, uint64_t sequence, tl_sampler **out, tl_error *err);
 TL_API void tl_sampler_free(tl_sampler *s);
+
+// Looking into the chain. `step` is called with "logits" and what there is to choose from, with the name of each sampler and
+// what it left, and at last with "draw" and the chosen one: the `n` most probable of `left` candidates, in descending order
+// (only the `most` of tl_sampler_watch). NULL: no more.
+typedef struct tl_candidate {
+    int32_t id;
+    float logit, p;
+} tl_candidate;
+typedef void tl_sampler_step_fn(void *ctx, const char *sampler, const tl_candidate *items, size_t n, size_t left);
+TL_API void tl_sampler_watch(tl_sampler *s, tl_sampler_step_fn *step, void *ctx, size_t most);
+// The names of the chain as it was read: i from 0; NULL behind the last one. Samplers that are off are in it.
+TL_API const char *tl_sampler_name(const tl_sampler *s, size_t i);
 
 // ---- programs ----------------------------------------------------------------------------------------
 typedef struct tl_program_options {

@@ -79,6 +79,10 @@ typedef struct cpu_kernels {
     void (*rms_norm)(const float *x, const float *w, float eps, float *y, int64_t n);   // w may be NULL
     void (*layer_norm)(const float *x, const float *w, const float *b, float eps, float *y, int64_t n); // w, b may be NULL
     void (*softmax)(const float *x, float *y, int64_t n);  // all -inf or n = 0: zeros
+    // Of blocks of CPU_BLOCK values, the last one shorter; NaN is absent. maxima[b]: -inf where nothing is. sums[b]: of
+    // exp(x - base), for values of at most `base`; dots[b] (may be NULL): of exp(x - base) (x - base).
+    void (*block_maxima)(const float *x, float *maxima, int64_t n);
+    void (*block_exp_sums)(const float *x, float base, float *sums, float *dots, int64_t n);
     // Rotates pairs of one head of width d (rot <= d values rotated, the rest copied): cs holds rot/2 cosines
     // then rot/2 sines. interleaved: pairs (2i, 2i+1); else (i, i + rot/2).
     void (*rope)(const float *x, const float *cs, float *y, int64_t d, int64_t rot, bool interleaved);
@@ -100,6 +104,7 @@ typedef struct cpu_kernels {
     void (*axpy)(float s, const float *x, float *y, int64_t n); // y += s x
 } cpu_kernels;
 
+enum { CPU_BLOCK = 64 };                            // of block_maxima() and block_exp_sums()
 enum { CPU_ROW_GROUP = 16 };                        // n ranges of linear() and matrix_prepare() are multiples of it
 // Work items of a call (a tile of query rows x a kv head, x a piece of the slot list when the others are few).
 int64_t attn_items(const attn_args *a);

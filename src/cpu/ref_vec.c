@@ -40,6 +40,28 @@ static void softmax_ref(const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] *= scale;
 }
 
+static void block_maxima_ref(const float *x, float *maxima, int64_t n) {
+    for (int64_t i = 0; i < n; i += CPU_BLOCK) {
+        float max = -INFINITY;
+        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j++) max = x[j] > max ? x[j] : max;
+        maxima[i / CPU_BLOCK] = max;
+    }
+}
+
+static void block_exp_sums_ref(const float *x, float base, float *sums, float *dots, int64_t n) {
+    for (int64_t i = 0; i < n; i += CPU_BLOCK) {
+        double sum = 0, dot = 0;
+        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j++) {
+            double d = (double)x[j] - (double)base, e = exp(d);
+            if (!(e > 0)) continue; // NaN, -inf
+            sum += e;
+            dot += e * d;
+        }
+        sums[i / CPU_BLOCK] = (float)sum;
+        if (dots) dots[i / CPU_BLOCK] = (float)dot;
+    }
+}
+
 static void rope_ref(const float *x, const float *cs, float *y, int64_t d, int64_t rot, bool interleaved) {
     int64_t half = rot / 2;
     for (int64_t i = 0; i < half; i++) {
@@ -242,6 +264,8 @@ void cpu_vec_ref(cpu_kernels *k) {
     k->rms_norm = rms_norm_ref;
     k->layer_norm = layer_norm_ref;
     k->softmax = softmax_ref;
+    k->block_maxima = block_maxima_ref;
+    k->block_exp_sums = block_exp_sums_ref;
     k->rope = rope_ref;
     k->store = store_ref;
     k->load = load_ref;

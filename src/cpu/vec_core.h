@@ -101,6 +101,34 @@ static void V_NAME(softmax)(const float *x, float *y, int64_t n) {
     if (i < n) v_storen(y + i, v_mul(v_loadn(y + i, n - i), scale), n - i);
 }
 
+// ---- blocks of logits --------------------------------------------------------------------------------
+V_INLINE vf load_present(const float *x, int64_t m) { // NaN and what is behind the end become -inf
+    vf none = v_set1(-INFINITY), a = m < V_N ? v_sel(v_ilt(v_lanes(), v_iset1((int32_t)m)), v_loadn(x, m), none) : v_load(x);
+    return v_sel(v_ne(a, a), none, a);
+}
+
+static void V_NAME(block_maxima)(const float *x, float *maxima, int64_t n) {
+    for (int64_t i = 0; i < n; i += CPU_BLOCK) {
+        vf top = v_set1(-INFINITY);
+        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j += V_N) top = v_max(load_present(x + j, n - j), top);
+        maxima[i / CPU_BLOCK] = v_hmax(top);
+    }
+}
+
+static void V_NAME(block_exp_sums)(const float *x, float base, float *sums, float *dots, int64_t n) {
+    vf from = v_set1(base), least = v_set1(-105.0f);
+    for (int64_t i = 0; i < n; i += CPU_BLOCK) {
+        vf sum = v_zero(), dot = v_zero();
+        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j += V_N) {
+            vf d = v_sub(load_present(x + j, n - j), from), e = v_exp_weight(d);
+            sum = v_add(sum, e);
+            dot = v_fma(e, v_max(least, d), dot); // where d is -inf, e is 0
+        }
+        sums[i / CPU_BLOCK] = v_hsum(sum);
+        if (dots) dots[i / CPU_BLOCK] = v_hsum(dot);
+    }
+}
+
 // ---- rotary embedding --------------------------------------------------------------------------------
 static void V_NAME(rope_pairs)(const float *x, const float *cs, float *y, int64_t half) {
     int64_t i = 0;

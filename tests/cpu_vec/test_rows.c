@@ -86,6 +86,34 @@ static void softmax_edges(void **unused) {
     }
 }
 
+static void block_maxima_and_sums(void **unused) {
+    (void)unused;
+    EACH_TABLE(k) for (int s = 0; s < SIZES; s++) for (int holes = 0; holes < 3; holes++) {
+        int64_t n = sizes[s], blocks = (n + CPU_BLOCK - 1) / CPU_BLOCK;
+        float *x = random_floats(n, 3, holes ? 20 : 4), *maxima = guard_floats(NULL, blocks), *sums = guard_floats(NULL, blocks), *dots = guard_floats(NULL, blocks);
+        float base = -INFINITY;
+        for (int64_t i = 0; i < n && holes; i++) if (holes == 2 || i % 5 == 0) x[i] = i % 2 ? NAN : -INFINITY;
+        for (int64_t i = 0; i < n; i++) base = x[i] > base ? x[i] : base;
+        if (base == -INFINITY) base = 1;
+        k->block_maxima(x, maxima, n);
+        k->block_exp_sums(x, base, sums, dots, n);
+        for (int64_t b = 0; b < blocks; b++) {
+            double sum = 0, dot = 0, max = -INFINITY;
+            for (int64_t i = b * CPU_BLOCK; i < n && i < (b + 1) * CPU_BLOCK; i++) {
+                double e = exp((double)x[i] - base);
+                if (x[i] > max) max = x[i];
+                if (!(e > 0)) continue;
+                sum += e, dot += e * ((double)x[i] - base);
+            }
+            check_close(maxima[b], max, 0, 0, k->isa, "block_maxima", b);
+            check_close(sums[b], sum, 2e-6, 1e-37, k->isa, "block_exp_sums", b);
+            check_close(dots[b], dot, 4e-6, 1e-35, k->isa, "block_exp_sums, dots", b);
+        }
+        k->block_exp_sums(x, base, sums, NULL, n);
+        guard_floats_free(x, n), guard_floats_free(maxima, blocks), guard_floats_free(sums, blocks), guard_floats_free(dots, blocks);
+    }
+}
+
 static void rope_turns(void **unused) {
     (void)unused;
     static const int64_t shapes[][2] = {{64, 64}, {128, 128}, {256, 256}, {80, 32}, {96, 96}, {96, 48}, {6, 6}, {10, 2}, {2, 2}, {100, 50}, {64, 34}};
@@ -168,7 +196,7 @@ static void q8_blocks(void **unused) {
 int main(void) {
     n_tables = tables(table);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rms_norm),   cmocka_unit_test(layer_norm),            cmocka_unit_test(softmax_rows), cmocka_unit_test(softmax_edges),
+        cmocka_unit_test(rms_norm),   cmocka_unit_test(layer_norm),            cmocka_unit_test(softmax_rows), cmocka_unit_test(softmax_edges), cmocka_unit_test(block_maxima_and_sums),
         cmocka_unit_test(rope_turns), cmocka_unit_test(conversions_are_exact), cmocka_unit_test(q8_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,7 +233,7 @@ static void wrong_options_are_refused(void **state) {
         tl_error err;
         if (i == 0) o.temperature = NAN;
         if (i == 1) o.top_k = -1;
-        if (i == 2) o.top_p = 0;
+        if (i == 2) o.top_p = -0.1f;
         if (i == 3) o.top_p = 1.01f;
         if (i == 4) o.min_p = -0.1f;
         if (i == 5) o.min_p = NAN;
