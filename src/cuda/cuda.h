@@ -144,6 +144,7 @@ tl_status cuda_repack(cuda_device *d, const cuda_repack_args *a, tl_error *err);
 tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err);
 tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err);
 tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err);
+tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *a, int shape, tl_error *err); // as the named row of linear_shapes.h; bits are equal
 tl_status cuda_attention_prefill(cuda_device *d, const cuda_attn_args *a, tl_error *err);
 #endif
 #endif

@@ -16,6 +16,7 @@
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ type a)
 #define DEV_SMEM(name) extern __shared__ __align__(128) unsigned char name[] // the block's dynamic shared memory
 #define DEV static __device__ __forceinline__
+#define DEV_MEMBER __device__ __forceinline__
 
 // ---- launches that overlap: loads that depend on no kernel may come before dev_wait() --------------
 #if __CUDA_ARCH__ >= 900

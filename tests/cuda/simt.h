@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define DEV static inline
+#define DEV_MEMBER inline
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -180,6 +181,8 @@ template <class T> static inline T __ldcg(const T *p) { return *p; }
 template <class T> static inline void __stcg(T *p, T v) { *p = v; }
 template <class T> static inline T min(T a, T b) { return a < b ? a : b; }
 template <class T> static inline T max(T a, T b) { return a > b ? a : b; }
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
 static inline int64_t min(int64_t a, int b) { return a < b ? a : b; }
 static inline int64_t max(int64_t a, int b) { return a > b ? a : b; }
 static inline int64_t min(int a, int64_t b) { return a < b ? a : b; }

@@ -1,0 +1,93 @@
+// linear.c - which kernel, and which shape of it, computes a product; repacking, embedding and quantizing.
+#include "cuda/cuda.h"
+#include "cuda/linear_shapes.h"
+
+#include <stdio.h>
+
+typedef struct shape {
+    const char *name;
+    int sw, nt, rw, mw, kw, stages;
+} shape;
+
+enum {
+#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) SHAPE_##name,
+    LINEAR_SHAPES(SHAPE)
+#undef SHAPE
+};
+#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) {#name, SW, NT, RW, MW, KW, STAGES},
+static const shape block_shapes[] = {LINEAR_SHAPES(SHAPE)}, half_shapes[] = {LINEAR_SHAPES_HALF(SHAPE)};
+#undef SHAPE
+static const shape *shape_of(int type, int i) { return layout_is_half(type) ? &half_shapes[i] : &block_shapes[i]; }
+
+bool cuda_is_matrix(tl_dtype t) { return t == DT_F32 || layout_is_half((int)t) || layout_is_blocks((int)t); }
+
+// ---- shapes ----------------------------------------------------------------------------------------------
+static int scale_kinds(int t) { return t == CT_Q2_K ? 3 : t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q4_K || t == CT_Q5_K ? 2 : 1; }
+
+// Shared memory of a block (linear.cuh): stages in use, then the pieces' sums where warps share k.
+static size_t shared_bytes(const shape *s, int type, bool wide, int64_t k) {
+    size_t x = layout_is_half(type) ? 4 * 1024 + 32 : (size_t)(4 * (512 + 64 * scale_kinds(type)));
+    size_t stage = (size_t)s->kw * ((size_t)(s->rw * s->sw * layout_unit_bytes(type, 4)) + (size_t)(s->mw * s->nt) * x);
+    int64_t rounds = (layout_pieces(k) + s->kw - 1) / s->kw, stages = rounds < s->stages ? rounds : s->stages;
+    size_t values = wide || layout_is_half(type) ? 2 : 4;
+    return (size_t)stages * stage + (s->kw > 1 ? (size_t)(s->kw * s->rw * s->mw * s->sw * s->nt) * 32 * values * 4 : 0);
+}
+
+enum { ROWS_ENOUGH = 8192 }; // rows of W that fill the GPU with blocks of 64
+
+static const shape *choose(const cuda_linear_args *a, int type) {
+    int64_t cols = (int64_t)a->rows * layout_columns(layout_act_kind(type, a->wide)), n = 0;
+    for (int i = 0; i < a->n_m; i++) n += a->m[i].n;
+    bool glu = a->epilogue == CUDA_EPI_GLU;
+    int i = cols <= 8 ? glu ? SHAPE_pair : SHAPE_one : cols <= 32 ? SHAPE_few : cols <= 64 ? n >= ROWS_ENOUGH ? SHAPE_wave : SHAPE_some : SHAPE_many;
+    return shape_of(type, i);
+}
+
+static tl_status launch_f32(cuda_device *d, const cuda_linear_args *a, tl_error *err) {
+    int64_t n = 0;
+    for (int i = 0; i < (a->epilogue == CUDA_EPI_GLU ? 1 : a->n_m); i++) n += a->m[i].n;
+    return cuda_launch(d, "linear_f32", (unsigned)((n + 3) / 4), (unsigned)((a->rows + 3) / 4), 1, 128, 0, a, sizeof *a, CUDA_PDL, err);
+}
+
+tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *args, int which, tl_error *err) {
+    cuda_linear_args a = *args;
+    int type = a.m[0].type;
+    if (a.rows <= 0 || a.m[0].n <= 0) return TL_OK;
+    if (type == CT_F32) return launch_f32(d, &a, err);
+    const shape *s = which >= 0 ? shape_of(type, which) : choose(&a, type);
+    bool glu = a.epilogue == CUDA_EPI_GLU;
+    unsigned tiles = 0;
+    for (int i = 0; i < a.n_m; i++) {
+        int64_t strips = layout_strips(a.m[i].n), each = glu ? s->rw : s->rw * s->sw;
+        a.tiles[i] = glu && i ? 0 : (int32_t)((strips + each - 1) / each);
+        tiles += (unsigned)a.tiles[i];
+    }
+    int64_t cols = (int64_t)a.rows * layout_columns(layout_act_kind(type, a.wide)), each = (int64_t)s->mw * s->nt * CUDA_GROUP;
+    char name[48], type_name[16];
+    snprintf(type_name, sizeof type_name, "%s", dtype_table[type].name);
+    for (char *p = type_name; *p; p++) *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    snprintf(name, sizeof name, "linear_%s%s_%s", type_name, a.wide && !layout_is_half(type) ? "_wide" : "", s->name);
+    return cuda_launch(d, name, tiles, (unsigned)((cols + each - 1) / each), 1, (unsigned)(32 * s->rw * s->mw * s->kw),
+                       (unsigned)shared_bytes(s, type, a.wide, a.m[0].k), &a, sizeof a, CUDA_PDL, err);
+}
+
+tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err) { return cuda_linear_shape(d, a, -1, err); }
+
+// ---- data ------------------------------------------------------------------------------------------------
+tl_status cuda_repack(cuda_device *d, const cuda_repack_args *a, tl_error *err) {
+    if (a->rows <= 0) return TL_OK;
+    if (a->m.type == CT_F32) return cuda_copy(d, (char *)a->m.data + (size_t)a->n0 * (size_t)a->row_bytes, a->src, (size_t)a->rows * (size_t)a->row_bytes, err);
+    int64_t strips = layout_strips(a->rows);
+    return cuda_launch(d, "repack", (unsigned)((layout_chunks(a->m.k) + 3) / 4), (unsigned)(strips < 65535 ? strips : 65535), 1, 128, 0, a, sizeof *a, 0, err);
+}
+
+tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err) {
+    if (a->rows <= 0) return TL_OK;
+    return cuda_launch(d, "embed", (unsigned)a->rows, 1, 1, 128, 0, a, sizeof *a, CUDA_PDL, err);
+}
+
+tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err) {
+    int64_t warps = (int64_t)a->rows * layout_pieces(a->k);
+    if (warps <= 0) return TL_OK;
+    return cuda_launch(d, "quantize", (unsigned)((warps + 3) / 4), 1, 1, 128, 0, a, sizeof *a, CUDA_PDL, err);
+}

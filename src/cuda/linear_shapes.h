@@ -1,0 +1,20 @@
+// linear_shapes.h - the block shapes in which linear.cuh is compiled for each type:
+// SHAPE(name, SW strips and NT groups a warp, RW x MW x KW warps, stages, resident blocks wanted)
+#ifndef TL_CUDA_LINEAR_SHAPES_H
+#define TL_CUDA_LINEAR_SHAPES_H
+#define LINEAR_SHAPES(SHAPE)                                                                                           \
+    SHAPE(one, 1, 1, 1, 1, 8, 2, 3)  /* up to 8 columns */                                                             \
+    SHAPE(pair, 2, 1, 1, 1, 8, 2, 2) /* the same, two strips a warp */                                                 \
+    SHAPE(few, 2, 2, 1, 2, 4, 2, 2)  /* up to 32 columns, 32 rows of W */                                              \
+    SHAPE(some, 2, 4, 1, 2, 4, 2, 1) /* up to 64, for matrices with few rows */                                        \
+    SHAPE(wave, 2, 4, 2, 2, 2, 2, 2) /* up to 64, 64 rows of W */                                                      \
+    SHAPE(many, 2, 4, 4, 2, 1, 3, 2) /* any, 128 rows of W by 64 columns */
+// The same for F16 and BF16, whose units are larger.
+#define LINEAR_SHAPES_HALF(SHAPE)                                                                                      \
+    SHAPE(one, 1, 1, 1, 1, 4, 2, 2)                                                                                    \
+    SHAPE(pair, 2, 1, 1, 1, 4, 2, 1)                                                                                   \
+    SHAPE(few, 2, 2, 1, 2, 2, 2, 1)                                                                                    \
+    SHAPE(some, 2, 4, 1, 2, 2, 2, 1)                                                                                   \
+    SHAPE(wave, 2, 4, 2, 2, 1, 2, 1)                                                                                   \
+    SHAPE(many, 2, 4, 4, 2, 1, 2, 1)
+#endif

@@ -1,0 +1,235 @@
+// mma.cuh - products of a unit (16 rows x up to 256 k of a matrix, layout.h) with groups of 8 columns, both in shared memory.
+//
+// The order of float operations, which makes a row's bits independent of the rows beside it and of the kernel that computes
+// it: within a piece of 256 k, from p = 0, for each block of 32 in ascending order and each part that has one scale (32
+// values, or 16 and 16):
+//   t = the exact integer sum of (code - zero) * q;  p = fma(scale, d * t, p);  then p = fma(-min, dsum, p) where there is a min
+// (wide: t = fma(254, sum of hi, sum of lo)). Pieces are added in ascending order, y = ((0 + p0) + p1) + ...
+// Halves: the tensor core adds up a piece; p = scale * (hi's sum + lo's sum).
+#ifndef TL_CUDA_MMA_CUH
+#define TL_CUDA_MMA_CUH
+#include "cuda/dev.cuh"
+#include "cuda/layout.h"
+
+LAYOUT int mma_parts(int t) { return t == CT_Q2_K || t == CT_Q3_K || t == CT_Q6_K ? 2 : 1; }
+LAYOUT bool mma_has_min(int t) { return t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q2_K || t == CT_Q4_K || t == CT_Q5_K; }
+LAYOUT int mma_scale_kinds(int t) { return t == CT_Q2_K ? 3 : mma_has_min(t) ? 2 : 1; } // of d, ds, ds1
+// Formats with a zero have it in the top bit of a byte: codes are this many times (code - zero).
+LAYOUT float mma_code_unit(int t) { return t == CT_Q4_0 ? 0x1p-4f : t == CT_Q5_0 ? 0x1p-3f : t == CT_Q6_K ? 0x1p-2f : t == CT_Q3_K ? 0x1p-5f : 1.0f; }
+
+#define MMA_MAGIC 0x4b400000 // the bits of 1.5 * 2^23: an integer sum that starts here is a float that needs no conversion
+#define MMA_MAGIC_FLOAT 12582912.0f
+
+DEV uint32_t word_at(const unsigned char *p) { return *(const uint32_t *)p; }
+
+// ---- codes: fragments a[block][i] of chunk c ----------------------------------------------------------
+template <int T> DEV void mma_codes(const unsigned char *u, int chunks, int c, int lane, uint32_t a[2][4]) {
+    if (T == CT_Q8_0) {
+        for (int b = 0; b < 2; b++) {
+            uint4 w = *(const uint4 *)(u + (2 * c + b) * 512 + lane * 16);
+            a[b][0] = w.x, a[b][1] = w.y, a[b][2] = w.z, a[b][3] = w.w;
+        }
+    } else if (T == CT_Q2_K || T == CT_Q3_K) {
+        uint2 w = *(const uint2 *)(u + c * 256 + lane * 8);
+        uint32_t word[2] = {w.x, w.y}, h = T == CT_Q3_K ? word_at(u + chunks * 256 + c * 128 + lane * 4) : 0;
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                if (T == CT_Q2_K) a[b][i] = (word[b] >> (2 * i)) & 0x03030303;
+                else {
+                    int up = 5 - 2 * i;
+                    uint32_t low = (up >= 0 ? word[b] << up : word[b] >> -up) & 0x60606060;
+                    a[b][i] = (low | ((h << (7 - 4 * b - i)) & 0x80808080)) ^ 0x80808080;
+                }
+            }
+    } else {
+        uint4 v = *(const uint4 *)(u + c * 512 + lane * 16);
+        uint32_t word[4] = {v.x, v.y, v.z, v.w}, h = 0, two[2] = {0, 0};
+        if (T == CT_Q5_0 || T == CT_Q5_1 || T == CT_Q5_K) h = word_at(u + chunks * 512 + c * 128 + lane * 4);
+        if (T == CT_Q6_K) {
+            uint2 w = *(const uint2 *)(u + chunks * 512 + c * 256 + lane * 8);
+            two[0] = w.x, two[1] = w.y;
+        }
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                uint32_t w = word[2 * b + i % 2];
+                bool high = i >= 2;
+                uint32_t x;
+                if (T == CT_Q4_0) x = ((high ? w : w << 4) & 0xf0f0f0f0) ^ 0x80808080;
+                else if (T == CT_Q5_0) {
+                    x = (high ? w >> 1 : w << 3) & 0x78787878;
+                    x = (x | ((h << (7 - 4 * b - i)) & 0x80808080)) ^ 0x80808080;
+                } else if (T == CT_Q6_K) {
+                    x = (high ? w >> 2 : w << 2) & 0x3c3c3c3c;
+                    x = (x | ((two[b] << (6 - 2 * i)) & 0xc0c0c0c0)) ^ 0x80808080;
+                } else {
+                    x = (high ? w >> 4 : w) & 0x0f0f0f0f;
+                    int at = 4 * b + i;
+                    if (T == CT_Q5_1 || T == CT_Q5_K) x |= (at > 4 ? h >> (at - 4) : h << (4 - at)) & 0x10101010;
+                }
+                a[b][i] = x;
+            }
+    }
+}
+
+// ---- scales and minima (negative for K formats) of chunk c, rows g and g + 8: [block][part][row] ------
+template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, int g, float s[2][2][2], float m[2][2][2]) {
+    const unsigned char *S = u + chunks * layout_code_bytes(T), *D = S + 256;
+    const float unit = mma_code_unit(T);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int row = g + 8 * r;
+        if (T <= CT_Q8_0) {
+            uint32_t d = word_at(S + row * 16 + c * 4);
+            s[0][0][r] = f16_float(d) * unit, s[1][0][r] = f16_float(d >> 16) * unit;
+            if (mma_has_min(T)) {
+                uint32_t v = word_at(D + row * 16 + c * 4);
+                m[0][0][r] = f16_float(v), m[1][0][r] = f16_float(v >> 16);
+            }
+        } else if (T == CT_Q4_K || T == CT_Q5_K) {
+            uint4 w = *(const uint4 *)(S + row * 16);
+            float d = f16_float(w.x), dmin = -f16_float(w.x >> 16);
+            uint32_t sc = c < 2 ? w.y & 0x3f3f3f3f : (w.w & 0x0f0f0f0f) | ((w.y >> 2) & 0x30303030);
+            uint32_t mn = c < 2 ? w.z & 0x3f3f3f3f : ((w.w >> 4) & 0x0f0f0f0f) | ((w.z >> 2) & 0x30303030);
+            int at = 2 * (c & 1);
+            for (int b = 0; b < 2; b++) s[b][0][r] = d * byte_float(sc, at + b), m[b][0][r] = dmin * byte_float(mn, at + b);
+        } else if (T == CT_Q2_K) {
+            uint32_t w = word_at(S + row * 16 + c * 4), v = word_at(D + row * 4);
+            float d = f16_float(v), dmin = -f16_float(v >> 16);
+            for (int i = 0; i < 4; i++) {
+                s[i / 2][i % 2][r] = d * byte_float(w & 0x0f0f0f0f, i);
+                m[i / 2][i % 2][r] = dmin * byte_float((w >> 4) & 0x0f0f0f0f, i);
+            }
+        } else if (T == CT_Q3_K) {
+            uint4 w = *(const uint4 *)(S + row * 16);
+            float d = f16_float(w.w) * unit;
+            uint32_t low = ((c & 1 ? w.y : w.x) >> (4 * (c >> 1))) & 0x0f0f0f0f, high = (w.z >> (2 * c)) & 0x03030303;
+            for (int i = 0; i < 4; i++) s[i / 2][i % 2][r] = d * (byte_float(low | high << 4, i) - 32.0f);
+        } else { // CT_Q6_K
+            uint32_t w = word_at(S + row * 16 + c * 4);
+            float d = f16_float(*(const uint16_t *)(D + row * 2)) * unit;
+            for (int i = 0; i < 4; i++) s[i / 2][i % 2][r] = d * sbyte_float(w, i);
+        }
+    }
+}
+
+// ---- one part of a block: p[row, column] --------------------------------------------------------------
+// d, z = -1.5 * 2^23 * d and dsum of columns 2 t and 2 t + 1. Wide: the two columns are one value's hi and lo.
+template <int T, bool WIDE> DEV void mma_add(const int acc[4], float d0, float d1, float z0, float z1, float s0, float s1, float m0, float m1, float dsum0, float dsum1, float *p) {
+    float x0 = __int_as_float(acc[0]), x1 = __int_as_float(acc[1]), x2 = __int_as_float(acc[2]), x3 = __int_as_float(acc[3]);
+    if (WIDE) {
+        float t0 = fmaf(254.0f, x0 - MMA_MAGIC_FLOAT, x1 - MMA_MAGIC_FLOAT), t1 = fmaf(254.0f, x2 - MMA_MAGIC_FLOAT, x3 - MMA_MAGIC_FLOAT);
+        p[0] = fmaf(s0, d0 * t0, p[0]);
+        p[1] = fmaf(s1, d0 * t1, p[1]);
+        if (mma_has_min(T)) p[0] = fmaf(m0, dsum0, p[0]), p[1] = fmaf(m1, dsum0, p[1]);
+        return;
+    }
+    p[0] = fmaf(s0, fmaf(x0, d0, z0), p[0]);
+    p[1] = fmaf(s0, fmaf(x1, d1, z1), p[1]);
+    p[2] = fmaf(s1, fmaf(x2, d0, z0), p[2]);
+    p[3] = fmaf(s1, fmaf(x3, d1, z1), p[3]);
+    if (mma_has_min(T)) {
+        p[0] = fmaf(m0, dsum0, p[0]);
+        p[1] = fmaf(m0, dsum1, p[1]);
+        p[2] = fmaf(m1, dsum0, p[2]);
+        p[3] = fmaf(m1, dsum1, p[3]);
+    }
+}
+
+// Values of a fragment of results: rows g, g + 8 of columns 2 t, 2 t + 1 (p[2 row + column]); where two columns are one row of
+// activations, rows g, g + 8 of activation row t.
+template <int T, bool WIDE> LAYOUT int mma_values() { return WIDE || layout_is_half(T) ? 2 : 4; }
+
+// A piece: SW units at w (`stride` apart) times NT groups at x (`x_stride` apart), p = the piece's sums.
+template <int T, bool WIDE, int SW, int NT>
+DEV void mma_piece(const unsigned char *w, int stride, const unsigned char *x, int x_stride, int chunks, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
+    const int g = lane >> 2, t = lane & 3;
+    if constexpr (layout_is_half(T)) {
+        float acc[SW][NT][4];
+#pragma unroll
+        for (int i = 0; i < SW * NT * 4; i++) acc[i / (NT * 4)][i / 4 % NT][i % 4] = 0.0f;
+#pragma unroll 1
+        for (int c = 0; c < 2 * chunks; c++) { // 32 k
+            uint32_t a[SW][2][4];
+#pragma unroll
+            for (int s = 0; s < SW; s++)
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    uint4 v = *(const uint4 *)(w + s * stride + (2 * c + h) * 512 + lane * 16);
+                    a[s][h][0] = v.x, a[s][h][1] = v.y, a[s][h][2] = v.z, a[s][h][3] = v.w;
+                }
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                uint4 b = *(const uint4 *)(x + n * x_stride + c * 512 + lane * 16);
+#pragma unroll
+                for (int s = 0; s < SW; s++) {
+                    if (T == CT_F16) mma_f16(acc[s][n], a[s][0], b.x, b.y), mma_f16(acc[s][n], a[s][1], b.z, b.w);
+                    else mma_bf16(acc[s][n], a[s][0], b.x, b.y), mma_bf16(acc[s][n], a[s][1], b.z, b.w);
+                }
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            float scale = *(const float *)(x + n * x_stride + chunks * 1024 + 8 * t);
+#pragma unroll
+            for (int s = 0; s < SW; s++) {
+                p[s][n][0] = (acc[s][n][0] + acc[s][n][1]) * scale;
+                p[s][n][1] = (acc[s][n][2] + acc[s][n][3]) * scale;
+            }
+        }
+    } else {
+#pragma unroll
+        for (int s = 0; s < SW; s++)
+#pragma unroll
+            for (int n = 0; n < NT; n++)
+#pragma unroll
+                for (int i = 0; i < mma_values<T, WIDE>(); i++) p[s][n][i] = 0.0f;
+#pragma unroll 1
+        for (int c = 0; c < chunks; c++) {
+            uint32_t a[SW][2][4];
+            float sc[SW][2][2][2], mn[SW][2][2][2];
+#pragma unroll
+            for (int s = 0; s < SW; s++) {
+                mma_codes<T>(w + s * stride, chunks, c, lane, a[s]);
+                mma_scales<T>(w + s * stride, chunks, c, g, sc[s], mn[s]);
+            }
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                const unsigned char *xs = x + n * x_stride + chunks * 512 + c * 64 + t * 16;
+                uint4 b = *(const uint4 *)(x + n * x_stride + c * 512 + lane * 16);
+                float4 d4 = *(const float4 *)xs, ds4, ds14;
+                if (mma_has_min(T)) ds4 = *(const float4 *)(xs + chunks * 64);
+                if (mma_has_min(T) && mma_parts(T) == 2) ds14 = *(const float4 *)(xs + chunks * 128);
+                uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    float d0 = h ? d4.z : d4.x, d1 = h ? d4.w : d4.y, z0 = -MMA_MAGIC_FLOAT * d0, z1 = -MMA_MAGIC_FLOAT * d1;
+                    float e0 = 0, e1 = 0, f0 = 0, f1 = 0; // sums: of the block or its first half, of its second half
+                    if (mma_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
+                    if (mma_has_min(T) && mma_parts(T) == 2) {
+                        f0 = h ? ds14.z : ds14.x, f1 = h ? ds14.w : ds14.y;
+                        e0 -= f0, e1 -= f1;
+                    }
+#pragma unroll
+                    for (int s = 0; s < SW; s++) {
+                        int acc[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
+                        if (mma_parts(T) == 1) {
+                            mma_s8_k32(acc, a[s][h], bw[h]);
+                            mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
+                        } else {
+                            int more[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
+                            mma_s8_k16(acc, a[s][h][0], a[s][h][1], bw[h][0]);
+                            mma_s8_k16(more, a[s][h][2], a[s][h][3], bw[h][1]);
+                            mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
+                            mma_add<T, WIDE>(more, d0, d1, z0, z1, sc[s][h][1][0], sc[s][h][1][1], mn[s][h][1][0], mn[s][h][1][1], f0, f1, p[s][n]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+#endif

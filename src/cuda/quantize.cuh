@@ -1,0 +1,89 @@
+// quantize.cuh - float rows to activations (layout.h). A warp takes 256 values of a row: lane l those of 8 l .. 8 l + 7.
+#ifndef TL_CUDA_QUANTIZE_CUH
+#define TL_CUDA_QUANTIZE_CUH
+#include "cuda/dev.cuh"
+#include "cuda/layout.h"
+
+#define QUANTIZE_TINY 1e-30f // blocks whose largest magnitude is below this are zeros
+
+// The largest magnitude as the bits order it: NaN above infinity above every number.
+DEV uint32_t quantize_max(const float v[8], int lanes) {
+    uint32_t m = 0;
+    for (int i = 0; i < 8; i++) m = max(m, __float_as_uint(v[i]) & 0x7fffffffu);
+    for (int d = 1; d < lanes; d <<= 1) m = max(m, __shfl_xor_sync(0xffffffffu, m, d));
+    return m;
+}
+
+DEV float quantize_up16(float d) { return __uint_as_float((__float_as_uint(d) + 0xffu) & ~0xffu); } // to 16 significant bits
+
+DEV uint32_t quantize_pack(const int *v) { return (uint32_t)(v[0] & 255) | (uint32_t)(v[1] & 255) << 8 | (uint32_t)(v[2] & 255) << 16 | (uint32_t)v[3] << 24; }
+
+// int8: blocks of 32 are four lanes. to: the group's piece; column(s) of the row: row, or 2 row and 2 row + 1 when WIDE.
+template <bool WIDE> DEV void quantize_blocks(const float v[8], unsigned char *to, int chunks, int row, int lane) {
+    const float top = WIDE ? 254.0f * 127.0f : 127.0f;
+    uint32_t bits = quantize_max(v, 4);
+    float most = __uint_as_float(bits);
+    bool plain = bits < 0x7f800000u && most >= QUANTIZE_TINY;
+    float d = bits >= 0x7f800000u ? most : plain ? quantize_up16(most / top) : 0.0f;
+    float inverse = plain ? 1.0f / d : 0.0f;
+    int q[8], lo[8], sum = 0;
+    for (int i = 0; i < 8; i++) {
+        q[i] = plain ? __float2int_rn(v[i] * inverse) : 0;
+        sum += q[i];
+        if (WIDE) {
+            int hi = __float2int_rn((float)q[i] * (1.0f / 254.0f));
+            lo[i] = q[i] - 254 * hi;
+            q[i] = hi;
+        }
+    }
+    int other = sum + __shfl_xor_sync(0xffffffffu, sum, 1), all = other + __shfl_xor_sync(0xffffffffu, other, 2);
+    int quarter = lane & 3, c = lane >> 3, b = lane >> 2 & 1;
+    int second = all - __shfl_sync(0xffffffffu, other, lane & ~3); // sum of values 16 .. 31
+    if (c >= chunks) return;
+    int column = WIDE ? 2 * row : row, t = quarter % 2 * 2, word = 2 * b + quarter / 2;
+    for (int p = 0; p < (WIDE ? 2 : 1); p++)
+        for (int j = 0; j < 2; j++)
+            *(uint32_t *)(to + c * 512 + (4 * (column + p) + t + j) * 16 + word * 4) = quantize_pack((p ? lo : q) + 4 * j);
+    if (quarter) return;
+    for (int p = 0; p < (WIDE ? 2 : 1); p++) {
+        int at = (c * 16 + (column + p) / 2 * 4 + b * 2 + (column + p) % 2) * 4;
+        *(float *)(to + chunks * 512 + at) = d;
+        *(float *)(to + chunks * 576 + at) = d * (float)all;
+        *(float *)(to + chunks * 640 + at) = d * (float)second;
+    }
+}
+
+// Halves: hi and lo of a row are columns 2 row and 2 row + 1; f16 with one power of two for the 256 values.
+template <bool BF> DEV void quantize_halves(const float v[8], unsigned char *to, int chunks, int row, int lane) {
+    float scale = 1.0f, inverse = 1.0f;
+    if (!BF) {
+        uint32_t bits = quantize_max(v, 32) & 0x7f800000u;
+        if (bits > 0x08000000u && bits < 0x77000000u) scale = __uint_as_float(bits), inverse = __uint_as_float(0x7f000000u - bits);
+    }
+    int c = lane >> 3;
+    if (lane == 0) *(float2 *)(to + chunks * 1024 + 8 * row) = make_float2(scale, scale);
+    if (c >= chunks) return;
+    unsigned char *from = to + (lane >> 2) * 512 + ((lane >> 1 & 1) * 2 + (lane & 1)) * 4;
+    for (int t = 0; t < 4; t++) {
+        float x0 = v[2 * t] * inverse, x1 = v[2 * t + 1] * inverse;
+        uint32_t hi = BF ? float_bf16x2(x0, x1) : float_f16x2(x0, x1);
+        float h0 = BF ? bf16_float(hi & 0xffff) : f16_float(hi), h1 = BF ? bf16_float(hi >> 16) : f16_float(hi >> 16);
+        uint32_t lo = BF ? float_bf16x2(x0 - h0, x1 - h1) : float_f16x2(x0 - h0, x1 - h1);
+        *(uint32_t *)(from + (8 * row + t) * 16) = hi;
+        *(uint32_t *)(from + (8 * row + 4 + t) * 16) = lo;
+    }
+}
+
+// 256 values of row `row` of the call (v: this lane's 8, zeros past the end) to piece `piece` of the activations at q.
+DEV void quantize_piece(int kind, const float v[8], void *q, int k, int row, int piece, int lane) {
+    int per = CUDA_GROUP / layout_columns(kind), chunks = min(CUDA_PIECE_CHUNKS, (int)layout_chunks(k) - piece * CUDA_PIECE_CHUNKS);
+    unsigned char *to = (unsigned char *)q + row / per * layout_group_bytes(kind, k) + (int64_t)piece * layout_act_piece(kind, CUDA_PIECE_CHUNKS);
+    row %= per;
+    switch (kind) {
+    case CUDA_ACT_Q8: quantize_blocks<false>(v, to, chunks, row, lane); break;
+    case CUDA_ACT_WIDE: quantize_blocks<true>(v, to, chunks, row, lane); break;
+    case CUDA_ACT_F16: quantize_halves<false>(v, to, chunks, row, lane); break;
+    default: quantize_halves<true>(v, to, chunks, row, lane);
+    }
+}
+#endif
