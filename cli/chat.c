@@ -60,8 +60,14 @@ static void on_interrupt(int number) {
 
 static void show_text(void *ctx, const char *text) {
     chat *c = ctx;
-    print_reply_text(text);
+    if (c->show_probs) probs_print(&c->probs, text);
+    else print_reply_text(text);
     fputs(text, c->said);
+}
+
+static void token_chosen(void *ctx, const float *logits, int64_t n, int32_t id) {
+    chat *c = ctx;
+    probs_add(&c->probs, logits, n, id);
 }
 
 // The tokens of the conversation; the oldest turns are forgotten when they and a reply of some length do not fit.
@@ -92,6 +98,7 @@ static int answer(chat *c) {
     tl_free(ids);
     putchar('\n');
     fflush(stdout);
+    if (c->show_probs) probs_end(&c->probs);
     int result = status == TL_OK ? 0 : fail_with("chat", &err);
     if (result == 0 && !chat_add(c, "assistant", text)) result = fail("chat", "out of memory");
     free(text);
@@ -219,6 +226,7 @@ static int talk(chat *c) {
     sigaction(SIGINT, &action, NULL);
     setlocale(LC_CTYPE, "");
     c->color = color_wanted(stdout);
+    c->probs.color = c->color;
     bool terminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
     int status = terminal ? talk_at_terminal(c) : talk_piped(c);
     if (c->reply.all_prompt > 0) reply_print_speed(&c->reply);
@@ -227,6 +235,8 @@ static int talk(chat *c) {
 
 static int chat_with(chat *c, const char *system, int64_t most) {
     c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c};
+    c->probs = (probs){.model = c->o->model};
+    if (c->show_probs) c->reply.chosen = token_chosen;
     if (!tl_model_has_chat_template(c->o->model)) { // there is none, or it does not compile: the rendering of nothing says why
         int32_t *ids = NULL;
         size_t n;
@@ -242,6 +252,7 @@ static int chat_with(chat *c, const char *system, int64_t most) {
     free(c->messages);
     tl_sampler_free(c->reply.sampler);
     reply_free(&c->reply);
+    probs_free(&c->probs);
     return status;
 }
 
@@ -250,10 +261,12 @@ int cli_chat(int argc, char **argv) {
     sampling_args sampling = SAMPLING_DEFAULT;
     const char *system = NULL;
     int64_t most = -1;
+    bool show_probs = false;
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "system", 0, &system, "TEXT", "system message (default: the template's own)", 0, 0},
         {ARG_I64, "n-predict", 'n', &most, "N", "at most N tokens a reply; -1: no limit (default: -1)", -1, 1e9},
+        {ARG_FLAG, "show-probs", 0, &show_probs, NULL, "colour tokens by probability; NO_COLOR: numbers", 0, 0},
         {ARG_TEXT, "chat-template", 0, &model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
         SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), {0}};
     const arg_command command = {.name = "chat", .usage = "[-m MODEL | MODEL] [options]", .options = options, .most = 1,
@@ -264,7 +277,7 @@ int cli_chat(int argc, char **argv) {
     if (status >= 0) return status;
     if (first < argc && (status = args_positional("chat", argv[first], &model.model)) >= 0) return status;
     opened o;
-    chat c = {.o = &o, .model = &model, .sampling = &sampling};
+    chat c = {.o = &o, .model = &model, .sampling = &sampling, .show_probs = show_probs};
     if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
     status = chat_with(&c, system, most);
     opened_free(&o);

@@ -1,6 +1,7 @@
 // chat.h - a conversation's state, shared by the turns (chat.c) and the /commands (chat_command.c).
 #ifndef CLI_CHAT_H
 #define CLI_CHAT_H
+#include "probs.h"
 #include "reply.h"
 
 typedef struct chat {
@@ -12,6 +13,8 @@ typedef struct chat {
     reply reply;
     FILE *said;           // the reply under way
     bool quit, forgot, continued, color;
+    bool show_probs;
+    probs probs;          // of the reply under way
 } chat;
 
 bool chat_add(chat *c, const char *role, const char *content); // false: out of memory

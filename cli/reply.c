@@ -80,6 +80,7 @@ static tl_status sample_reply(reply *r, const float *logits, tl_decoder *d, tl_e
         tl_sampler_accept(r->sampler, id);
         if (!r->ignore_end && tl_token_is_end(m, id)) return r->stop = STOP_END, TL_OK;
         r->reply_tokens++, r->all_reply++;
+        if (r->chosen) r->chosen(r->ctx, logits, n_vocab, id);
         const char *text = tl_decoder_put(d, id);
         if (*text) r->show(r->ctx, text);
         if (i + 1 == r->most) break; // the next token's logits are not wanted

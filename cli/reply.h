@@ -18,6 +18,8 @@ typedef struct reply { // zero, then the first group set by the caller
     bool ignore_end;    // end tokens are text like any other
     volatile int *cancel; // may be NULL
     void (*show)(void *ctx, const char *text); // new text of the reply
+    // May be NULL: the token chosen from n logits, before its text is shown.
+    void (*chosen)(void *ctx, const float *logits, int64_t n, int32_t id);
     void *ctx;
 
     token_list held;    // the tokens whose keys and values the cache has

@@ -209,6 +209,16 @@ static value f_sample(call *c) {
     return v_int(id);
 }
 
+// The innermost tokenizer that has a name where the call stands; else that of the model given with the program.
+static const tokenizer *tokenizer_in_scope(call *c) {
+    for (const scope *s = c->ev->scope; s; s = s->parent)
+        for (size_t i = s->n; i-- > 0;)
+            if (s->p[i].v.kind == V_TOKENIZER) return s->p[i].v.tok;
+    ev_model *m = c->ev->model;
+    if (!m || m->tok) return m ? m->tok : NULL;
+    return gguf_find(m->file, STR("tokenizer.ggml.model")) ? tokenizer_of(c->ev, m, c->at) : NULL;
+}
+
 static value f_print_top_k(call *c) {
     int64_t n, k = want_int(c->ev, c->arg[1], c->at, "k"), found = 0;
     const float *p = last_row(c, &n);
@@ -217,8 +227,7 @@ static value f_print_top_k(call *c) {
     sample_item *top = arena_array(&c->ev->dl_arena, sample_item, k);
     tl_error err = {0};
     if (sample_top_k(p, n, k, top, &found, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
-    const tokenizer *tok = c->n > 2 ? tokenizer_arg(c, 2) : c->ev->model ? c->ev->model->tok : NULL;
-    if (!tok && c->ev->model && gguf_find(c->ev->model->file, STR("tokenizer.ggml.model"))) tok = tokenizer_of(c->ev, c->ev->model, c->at);
+    const tokenizer *tok = c->n > 2 ? tokenizer_arg(c, 2) : tokenizer_in_scope(c);
     sbuf b = {0};
     for (int64_t i = 0; i < found; i++) {
         sbuf_printf(&b, "  [%d] = %.4f", top[i].id, (double)top[i].logit);
