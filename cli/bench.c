@@ -1,13 +1,11 @@
 // bench.c - `tl bench`: speed of the prompt and of decoding, time to load and to the first token, peak memory.
 // Medians of the repetitions; each starts from an empty cache (or --depth tokens for decoding), with arbitrary tokens.
-#include "common.h"
+#include "bench.h"
 #include "models.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-enum { MAX_SEQUENCES = 256 };
 
 typedef struct bench_args {
     model_args model;
@@ -45,7 +43,7 @@ static int32_t arbitrary(int64_t i, int64_t n_vocab) {
 }
 
 // Sequence 0 gets n tokens, the others are copies of it.
-static tl_status fill(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
+tl_status bench_fill(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
     const float *logits;
     int32_t *ids = malloc(sizeof *ids * (size_t)(n ? n : 1));
     *err = (tl_error){.code = TL_E_MEMORY, .offset = -1, .message = "out of memory"};
@@ -60,7 +58,7 @@ static tl_status fill(opened *o, int sequences, int64_t n, double *seconds, tl_e
 }
 
 // n steps of one token for each sequence.
-static tl_status decode(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
+tl_status bench_decode(opened *o, int sequences, int64_t n, double *seconds, tl_error *err) {
     const float *logits;
     tl_row rows[MAX_SEQUENCES];
     double start = seconds_now();
@@ -77,9 +75,9 @@ static tl_status decode(opened *o, int sequences, int64_t n, double *seconds, tl
 static tl_status measure(const bench_args *a, opened *o, bench_result *r, tl_error *err) {
     double unused;
     for (int i = 0; i < a->repeat; i++) {
-        tl_status status = a->prompt ? fill(o, 1, a->prompt, &r->prompt[i], err) : TL_OK;
-        if (status == TL_OK && a->decode) status = fill(o, a->sequences, a->depth, &unused, err);
-        if (status == TL_OK && a->decode) status = decode(o, a->sequences, a->decode, &r->decode[i], err);
+        tl_status status = a->prompt ? bench_fill(o, 1, a->prompt, &r->prompt[i], err) : TL_OK;
+        if (status == TL_OK && a->decode) status = bench_fill(o, a->sequences, a->depth, &unused, err);
+        if (status == TL_OK && a->decode) status = bench_decode(o, a->sequences, a->decode, &r->decode[i], err);
         if (status != TL_OK) return status;
     }
     return TL_OK;
@@ -92,7 +90,7 @@ static size_t first_line(const char *text, size_t n) {
 }
 
 // Each statement of the program: time of a step, its share, and the rate of what one row reads there from memory.
-static json_t *profile_rows(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err) {
+json_t *bench_profile_rows(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err) {
     tl_profile_line *lines;
     size_t n;
     double all = 0;
@@ -118,10 +116,10 @@ static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_err
     for (int part = 0; part < 2; part++) {
         int64_t n = part ? a->prompt : a->decode, steps = part ? 1 : n, rows = part ? n : a->sequences;
         if (!n) continue;
-        tl_status status = fill(o, part ? 1 : a->sequences, part ? 0 : a->depth, &unused, err);
+        tl_status status = bench_fill(o, part ? 1 : a->sequences, part ? 0 : a->depth, &unused, err);
         if (status == TL_OK) status = tl_session_profile(o->session, true, err);
-        if (status == TL_OK) status = part ? fill(o, 1, n, &unused, err) : decode(o, a->sequences, n, &unused, err);
-        json_t *list = status == TL_OK ? profile_rows(o, steps, rows, part ? 0 : bandwidth, err) : NULL;
+        if (status == TL_OK) status = part ? bench_fill(o, 1, n, &unused, err) : bench_decode(o, a->sequences, n, &unused, err);
+        json_t *list = status == TL_OK ? bench_profile_rows(o, steps, rows, part ? 0 : bandwidth, err) : NULL;
         if (!list) return status == TL_OK ? TL_E_MEMORY : status;
         json_object_set_new(r->profile, part ? "prompt" : "decode", list);
         (void)tl_session_profile(o->session, false, err);
@@ -129,7 +127,7 @@ static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_err
     return TL_OK;
 }
 
-static void print_profile(const char *title, const json_t *rows, double bandwidth) {
+void bench_print_profile(const char *title, const json_t *rows, double bandwidth) {
     size_t i;
     json_t *row;
     double number;
@@ -196,8 +194,8 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
     if (r->profile) {
         double bandwidth = json_number_value(json_object_get(r->profile, "read_bytes_per_second"));
         printf("\nread bandwidth         %9.1f GB/s\n", 1e-9 * bandwidth);
-        print_profile("decoding, the program's statements in all layers", json_object_get(r->profile, "decode"), bandwidth);
-        print_profile("prompt", json_object_get(r->profile, "prompt"), 0);
+        bench_print_profile("decoding, the program's statements in all layers", json_object_get(r->profile, "decode"), bandwidth);
+        bench_print_profile("prompt", json_object_get(r->profile, "prompt"), 0);
         json_decref(r->profile);
     }
     return 0;
@@ -215,11 +213,11 @@ static int open_and_time(const bench_args *a, opened *o, bench_result *r) {
                                         .n_seq = a->sequences, .cache_type = a->model.cache_type};
     if (tl_session_new(o->model, &options, &o->session, &err) != TL_OK) return fail_with("bench", &err);
     r->load = seconds_now() - start;
-    if (fill(o, a->sequences, 4, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (bench_fill(o, a->sequences, 4, &unused, &err) != TL_OK) return fail_with("bench", &err);
     r->first_token = seconds_now() - start;
     // One round that does not count: plans are made and pages touched.
-    if (a->decode && decode(o, a->sequences, 2, &unused, &err) != TL_OK) return fail_with("bench", &err);
-    if (a->prompt && fill(o, a->sequences, a->prompt, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (a->decode && bench_decode(o, a->sequences, 2, &unused, &err) != TL_OK) return fail_with("bench", &err);
+    if (a->prompt && bench_fill(o, a->sequences, a->prompt, &unused, &err) != TL_OK) return fail_with("bench", &err);
     return 0;
 }
 

@@ -163,6 +163,21 @@ typedef struct tl_profile_line { // a statement of the model's program, in all l
 TL_API tl_status tl_session_profile(tl_session *s, bool on, tl_error *err);
 // What was measured, the most expensive first; *lines is to be freed with tl_free, the texts belong to the model.
 TL_API tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines, size_t *n, tl_error *err);
+// The same, not added up: each kernel of the step in order of execution, or with tl_session_record each piece of work.
+typedef struct tl_profile_kernel {
+    const char *kernel;     // "LINEAR", ...
+    const char *file, *text; // as in tl_profile_line
+    size_t text_n;
+    int line, layer;        // layer -1: of no layer
+    double seconds, bytes;  // of all threads together; in one step
+    int thread;             // of a piece; else 0
+    double begin;           // of a piece: seconds of the clock CLOCK_MONOTONIC
+} tl_profile_kernel;
+TL_API tl_status tl_session_profile_kernels(const tl_session *s, tl_profile_kernel **list, size_t *n, tl_error *err); // tl_free
+// Records pieces of work of the steps from now on, at most `most` for each thread, while profiling is on. 0: no more.
+TL_API tl_status tl_session_record(tl_session *s, size_t most, tl_error *err);
+// By thread, then time; *lost: how many there were beyond `most`.
+TL_API tl_status tl_session_recorded(const tl_session *s, tl_profile_kernel **list, size_t *n, size_t *lost, tl_error *err); // tl_free
 // Bytes a second that the engine's threads read from memory (measured, about 0.1 s); 0 without memory for it.
 TL_API double tl_engine_read_bandwidth(tl_engine *e);
 

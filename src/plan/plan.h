@@ -63,6 +63,16 @@ typedef struct plan_kernel_time {
 tl_status plan_profile(plan *p, bool on, tl_error *err);
 int plan_kernel_count(const plan *p);
 plan_kernel_time plan_kernel_timing(const plan *p, int i); // i < plan_kernel_count(), in order of execution
+// Each piece of work of the runs from now on, at most `most` for each thread, while profiling is on. 0: off. TL_E_MEMORY.
+typedef struct plan_event {
+    int32_t kernel;           // for plan_kernel_timing
+    int32_t units;            // pieces that the kernel's work was cut into
+    double begin_ns, ns;      // on CLOCK_MONOTONIC
+} plan_event;
+tl_status plan_record(plan *p, size_t most, tl_error *err);
+// Of one thread, in order; *n is how many there were, of which the first `most` are there.
+size_t plan_record_room(const plan *p); // `most`
+const plan_event *plan_recorded(const plan *p, int thread, size_t *n);
 
 // The definition of results: evaluates the graph element by element, sums in double; states are written at the end.
 // out[i] becomes output i as float32, to be freed with mem_free. For tests and for finding faults: slow, and takes much memory.

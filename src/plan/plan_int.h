@@ -182,6 +182,9 @@ struct plan {
     bool measure;
     double outside_ns, total_ns, kernel_ns;
     struct profile_cell { double ns; int64_t units; } *profile; // [threads, kernels] while profiling, else NULL
+    plan_event *events;  // [threads, most_events] while they are recorded, else NULL
+    size_t most_events;
+    struct event_count { _Alignas(64) size_t n; } *event_counts; // [threads]; may exceed most_events
 };
 
 static inline int64_t sym_rows(const plan *p, ir_sym s, int64_t fixed) {

@@ -72,6 +72,8 @@ void plan_free(plan *p) {
     if (!p) return;
     for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
     mem_free(p->profile);
+    mem_free(p->events);
+    mem_free_aligned(p->event_counts);
     mem_free_aligned(p->work);
     mem_free_aligned(p->scratch);
     arena_free(&p->mem);
@@ -199,8 +201,13 @@ static void run_profiled(const plan *p, const item *it, int i, int64_t u, int th
     double start = now_ns();
     run_kernel(p, it, i, u, thread);
     struct profile_cell *c = &p->profile[(int64_t)thread * p->n_kernels + it->first + i];
-    c->ns += now_ns() - start;
+    double took = now_ns() - start;
+    c->ns += took;
     c->units++;
+    if (!p->events) return;
+    size_t n = p->event_counts[thread].n++;
+    if (n < p->most_events)
+        p->events[(size_t)thread * p->most_events + n] = (plan_event){it->first + i, (int32_t)it->units, start, took};
 }
 
 static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int thread, bool timed) {
@@ -370,6 +377,27 @@ tl_status plan_profile(plan *p, bool on, tl_error *err) {
     if (!on) return TL_OK;
     p->profile = mem_calloc((size_t)p->n_kernels * (size_t)p->n_threads + 1, sizeof *p->profile);
     return p->profile ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for a profile");
+}
+
+tl_status plan_record(plan *p, size_t most, tl_error *err) {
+    size_t bytes, threads = (size_t)p->n_threads, counts = threads * sizeof *p->event_counts;
+    mem_free(p->events);
+    mem_free_aligned(p->event_counts);
+    p->events = NULL, p->event_counts = NULL;
+    p->most_events = most;
+    if (!most) return TL_OK;
+    p->event_counts = mem_alloc_aligned(counts, LINE);
+    if (p->event_counts && size_mul(most, threads, &bytes) && size_mul(bytes, sizeof *p->events, &bytes)) p->events = mem_alloc(bytes);
+    if (!p->events) return err_set(err, TL_E_MEMORY, "out of memory for %zu records of kernels", most);
+    memset(p->event_counts, 0, counts);
+    return TL_OK;
+}
+
+size_t plan_record_room(const plan *p) { return p->most_events; }
+
+const plan_event *plan_recorded(const plan *p, int thread, size_t *n) {
+    *n = p->events ? p->event_counts[thread].n : 0;
+    return p->events ? p->events + (size_t)thread * p->most_events : NULL;
 }
 
 int plan_kernel_count(const plan *p) { return p->n_kernels; }

@@ -60,6 +60,82 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
     return TL_OK;
 }
 
+// ---- kernel by kernel --------------------------------------------------------------------------------
+enum { NO_LAYER = -1 };
+
+// Files name the tensors of a layer "blk.N.".
+static int layer_of_weight(const ir_weight *w) {
+    int layer;
+    return w && w->name && sscanf(w->name, "blk.%9d.", &layer) == 1 ? layer : NO_LAYER;
+}
+
+static const ir_node *final_node(const ir_node *n) {
+    while (n->repl) n = n->repl;
+    return n;
+}
+
+// What reads a layer's weights or states belongs to the layer; else it goes on with the last layer of what it reads.
+static int node_layer(const ir_node *n, int depth) {
+    if (n->op == IR_WEIGHT || n->op == IR_LINEAR || n->op == IR_EMBED) return layer_of_weight(n->u.weight);
+    if (n->op == IR_ATTENTION) return n->state2 ? (int)n->state2->layer : NO_LAYER;
+    if (n->op == IR_SCATTER && n->state2 && n->state2->layer >= 0) return (int)n->state2->layer;
+    for (int i = 0; i < n->n_in; i++) {
+        const ir_node *in = final_node(n->in[i].node);
+        if (in->op == IR_WEIGHT) return layer_of_weight(in->u.weight);
+    }
+    int last = NO_LAYER;
+    for (int i = 0; i < n->n_in && depth > 0; i++) {
+        int layer = node_layer(final_node(n->in[i].node), depth - 1);
+        last = layer > last ? layer : last;
+    }
+    return last;
+}
+
+static tl_profile_kernel describe(const tl_session *s, const plan *p, int i) {
+    plan_kernel_time t = plan_kernel_timing(p, i);
+    span at = t.node->at;
+    tl_profile_kernel k = {.kernel = t.kernel, .file = at.src ? at.src->name : "", .text = "", .layer = node_layer(t.node, 4), .seconds = 1e-9 * t.ns};
+    int col;
+    if (at.src) span_line_col(at, &k.line, &col), k.text = at.src->text.p + at.begin, k.text_n = at.end - at.begin;
+    if (strcmp(t.kernel, "QUANTIZE") != 0) k.bytes = node_bytes(t.node, session_cached(s));
+    return k;
+}
+
+tl_status tl_session_profile_kernels(const tl_session *s, tl_profile_kernel **list, size_t *n, tl_error *err) {
+    const plan *p = tl_session_plan(s);
+    *n = (size_t)plan_kernel_count(p);
+    *list = mem_calloc(*n + 1, sizeof **list);
+    if (!*list) return err_set(err, TL_E_MEMORY, "out of memory");
+    for (size_t i = 0; i < *n; i++) (*list)[i] = describe(s, p, (int)i);
+    return TL_OK;
+}
+
+tl_status tl_session_record(tl_session *s, size_t most, tl_error *err) { return plan_record(tl_session_plan(s), most, err); }
+
+tl_status tl_session_recorded(const tl_session *s, tl_profile_kernel **list, size_t *n, size_t *lost, tl_error *err) {
+    const plan *p = tl_session_plan(s);
+    int threads = tl_engine_threads(session_model(s)->engine);
+    size_t kernels, there, all = 0;
+    tl_profile_kernel *each;
+    TL_TRY(tl_session_profile_kernels(s, &each, &kernels, err));
+    for (int t = 0; t < threads; t++) (void)plan_recorded(p, t, &there), all += there;
+    *list = mem_calloc(all + 1, sizeof **list);
+    *n = *lost = 0;
+    for (int t = 0; t < threads && *list; t++) {
+        const plan_event *e = plan_recorded(p, t, &there);
+        size_t most = plan_record_room(p), kept = most < there ? most : there;
+        *lost += there - kept;
+        for (size_t i = 0; i < kept; i++) {
+            tl_profile_kernel k = each[e[i].kernel];
+            k.thread = t, k.begin = 1e-9 * e[i].begin_ns, k.seconds = 1e-9 * e[i].ns;
+            k.bytes /= e[i].units > 0 ? e[i].units : 1;
+            (*list)[(*n)++] = k;
+        }
+    }
+    mem_free(each);
+    return *list ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory");
+}
+
 double tl_engine_read_bandwidth(tl_engine *e) {
     uint64_t *data = mem_alloc_aligned(PROBE_BYTES, 4096);
     if (!data) return 0;
