@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the Datalog engine with clingo and DuckDB, one thread each, in pairs: ours, theirs, ours, theirs, ...
 
-usage: compare.py BENCH_LOGIC [ROUNDS]
+usage: compare.py BENCH_LOGIC [ROUNDS] [tc|sg ...]
 
 BENCH_LOGIC is the program of bench/logic/logic.c. clingo comes with Debian's package gringo, DuckDB with
 `pip install duckdb`; one that is missing is left out. Times: ours and DuckDB's are of the evaluation alone with the
@@ -63,6 +63,8 @@ def main():
     except ImportError:
         duckdb = None
     for name, (n, m, rules, sql) in WORKLOADS.items():
+        if sys.argv[3:] and name not in sys.argv[3:]:
+            continue
         graph = edges(name, n, m)
         against = {"clingo": [], "DuckDB": []}
         rows, mine = 0, []

@@ -66,19 +66,26 @@ static void V_NAME(gemm_strip)(const float *a, const float *b, int64_t ldb, floa
     for (int64_t j = 0; j < cols; j++) c[j] += sum[j];
 }
 
+// Rows of `a` whose distance is a multiple of the caches' own would share their sets: a copy does not.
+enum { GEMM_LDA = GEMM_K + V_N, GEMM_CLASH = 256 };
+static void V_NAME(gemm_block)(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int m, int64_t n, int64_t k) {
+    _Alignas(64) float copy[GEMM_M * GEMM_LDA];
+    if (lda % GEMM_CLASH == 0 && n >= 4 * GEMM_COLS) {
+        for (int i = 0; i < m; i++) memcpy(copy + i * GEMM_LDA, a + i * lda, (size_t)k * sizeof *copy);
+        a = copy, lda = GEMM_LDA;
+    }
+    for (int64_t j = 0; j < n; j += GEMM_COLS)
+        V_NAME(gemm_panel)(m, a, lda, b + j, ldb, c + j, ldc, n - j < GEMM_COLS ? n - j : GEMM_COLS, k);
+}
+
 static void V_NAME(gemm)(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n, int64_t k) {
-    int64_t cols = m <= GEMM_THIN ? GEMM_STRIP : GEMM_COLS, rows = m <= GEMM_THIN ? 1 : GEMM_M;
     for (int64_t p = 0; p < k; p += GEMM_K) {
         int64_t some_k = k - p < GEMM_K ? k - p : GEMM_K;
-        for (int64_t i = 0; i < m; i += rows) {
-            int some_m = (int)(m - i < rows ? m - i : rows);
-            for (int64_t j = 0; j < n; j += cols) {
-                int64_t some_n = n - j < cols ? n - j : cols;
-                const float *x = a + i * lda + p, *y = b + p * ldb + j;
-                if (m <= GEMM_THIN) V_NAME(gemm_strip)(x, y, ldb, c + i * ldc + j, some_n, some_k);
-                else V_NAME(gemm_panel)(some_m, x, lda, y, ldb, c + i * ldc + j, ldc, some_n, some_k);
-            }
-        }
+        for (int64_t i = 0; m > GEMM_THIN && i < m; i += GEMM_M)
+            V_NAME(gemm_block)(a + i * lda + p, lda, b + p * ldb, ldb, c + i * ldc, ldc, (int)(m - i < GEMM_M ? m - i : GEMM_M), n, some_k);
+        for (int64_t i = 0; m <= GEMM_THIN && i < m; i++)
+            for (int64_t j = 0; j < n; j += GEMM_STRIP)
+                V_NAME(gemm_strip)(a + i * lda + p, b + p * ldb + j, ldb, c + i * ldc + j, n - j < GEMM_STRIP ? n - j : GEMM_STRIP, some_k);
     }
 }
 

@@ -14,21 +14,15 @@ value named_arg(call *c, const char *name, int position, value otherwise) {
     return otherwise;
 }
 
-static value from_sbuf(call *c, sbuf *b) {
-    value v = v_str_new(c->ev, (str){b->p ? b->p : "", b->n});
-    sbuf_free(b);
-    return v;
-}
-
 static value f_print(call *c) {
-    sbuf b = {0};
+    sbuf *b = text_begin(c->ev);
     for (int i = 0; i < c->n; i++) {
-        if (i) sbuf_putc(&b, ' ');
-        v_print(c->ev, c->arg[i], &b, false);
+        if (i) sbuf_putc(b, ' ');
+        v_print(c->ev, c->arg[i], b, false);
     }
-    if (c->self->doc[0] != 'W') sbuf_putc(&b, '\n');
-    if (c->ev->o.host.print) c->ev->o.host.print(c->ev->o.host.ctx, b.p ? b.p : "", b.n);
-    sbuf_free(&b);
+    if (c->self->doc[0] != 'W') sbuf_putc(b, '\n');
+    if (c->ev->o.host.print && b->n) c->ev->o.host.print(c->ev->o.host.ctx, b->p, b->n);
+    text_end(c->ev, b);
     return v_none();
 }
 
@@ -53,9 +47,9 @@ static value f_len(call *c) {
 }
 
 static value f_str(call *c) {
-    sbuf b = {0};
-    v_print(c->ev, c->arg[0], &b, false);
-    return from_sbuf(c, &b);
+    sbuf *b = text_begin(c->ev);
+    v_print(c->ev, c->arg[0], b, false);
+    return text_value(c->ev, b);
 }
 
 static value f_range(call *c) {
@@ -148,10 +142,10 @@ static value f_env(call *c) {
 
 static value f_input(call *c) {
     if (c->n && c->ev->o.host.print) {
-        sbuf b = {0};
-        v_print(c->ev, c->arg[0], &b, false);
-        c->ev->o.host.print(c->ev->o.host.ctx, b.p ? b.p : "", b.n);
-        sbuf_free(&b);
+        sbuf *b = text_begin(c->ev);
+        v_print(c->ev, c->arg[0], b, false);
+        c->ev->o.host.print(c->ev->o.host.ctx, b->p ? b->p : "", b->n);
+        text_end(c->ev, b);
     }
     char *line = NULL;
     size_t cap = 0;
@@ -161,9 +155,10 @@ static value f_input(call *c) {
         return v_none();
     }
     while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
-    value v = v_str_new(c->ev, (str){line, (size_t)n});
+    sbuf *b = text_begin(c->ev);
+    sbuf_put(b, line, (size_t)n);
     free(line);
-    return v;
+    return text_value(c->ev, b);
 }
 
 static value f_arg(call *c) { // name=value among the program's arguments, or a number: the nth word
@@ -204,12 +199,12 @@ static value f_type(call *c) {
 static value f_join(call *c) {
     if (c->arg[0].kind != V_LIST) ev_fail(c->ev, c->at, "join needs a list, found %s", v_names[c->arg[0].kind]);
     str sep = c->n > 1 ? want_str(c->ev, c->arg[1], c->at, "the separator") : STR("");
-    sbuf b = {0};
+    sbuf *b = text_begin(c->ev);
     for (size_t i = 0; i < c->arg[0].list->n; i++) {
-        if (i) sbuf_put(&b, sep.p, sep.n);
-        v_print(c->ev, c->arg[0].list->p[i], &b, false);
+        if (i) sbuf_put(b, sep.p, sep.n);
+        v_print(c->ev, c->arg[0].list->p[i], b, false);
     }
-    return from_sbuf(c, &b);
+    return text_value(c->ev, b);
 }
 
 static value f_split_text(call *c) {
@@ -243,15 +238,15 @@ static value f_trim(call *c) {
 static value f_replace(call *c) {
     str s = want_str(c->ev, c->arg[0], c->at, "the text"), from = want_str(c->ev, c->arg[1], c->at, "what is replaced"), to = want_str(c->ev, c->arg[2], c->at, "the replacement");
     if (!from.n) ev_fail(c->ev, c->at, "nothing to replace");
-    sbuf b = {0};
+    sbuf *b = text_begin(c->ev);
     for (const char *hit; s.n && (hit = memmem(s.p, s.n, from.p, from.n));) {
-        sbuf_put(&b, s.p, (size_t)(hit - s.p));
-        sbuf_put(&b, to.p, to.n);
+        sbuf_put(b, s.p, (size_t)(hit - s.p));
+        sbuf_put(b, to.p, to.n);
         s.n -= (size_t)(hit - s.p) + from.n;
         s.p = hit + from.n;
     }
-    sbuf_put(&b, s.p, s.n);
-    return from_sbuf(c, &b);
+    sbuf_put(b, s.p, s.n);
+    return text_value(c->ev, b);
 }
 
 static value f_starts(call *c) { return v_bool(str_starts(want_str(c->ev, c->arg[0], c->at, "the text"), want_str(c->ev, c->arg[1], c->at, "the beginning"))); }

@@ -277,30 +277,27 @@ static value f_save_safetensors(call *c) {
     const v_map *m = c->arg[1].map;
     const void **data = arena_array(&c->ev->dl_arena, const void *, m->n + 1);
     size_t *bytes = arena_array(&c->ev->dl_arena, size_t, m->n + 1), at = 0;
-    sbuf b = {0};
-    sbuf_putc(&b, '{');
+    sbuf *b = text_begin(c->ev);
+    sbuf_putc(b, '{');
     for (size_t i = 0; i < m->n; i++) {
         tensor *t;
         str name = m->keys[i].kind == V_STR ? v_text(m->keys[i]) : (str){0};
         bool plain = name.n > 0;
         for (size_t k = 0; k < name.n; k++) plain &= (unsigned char)name.p[k] >= 32 && name.p[k] != '"' && name.p[k] != '\\';
-        if (!plain) {
-            sbuf_free(&b);
-            ev_fail(c->ev, c->at, "a tensor's name is a text without quotes and backslashes");
-        }
+        if (!plain) ev_fail(c->ev, c->at, "a tensor's name is a text without quotes and backslashes");
         data[i] = dense(c, m->vals[i], &t, &bytes[i]);
-        sbuf_printf(&b, "%s\"%.*s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", (int)name.n, name.p, t->type == DT_I32 ? "I32" : "F32");
-        for (int k = 0; k < t->rank; k++) sbuf_printf(&b, "%s%" PRId64, k ? "," : "", t->ax[k].size);
-        sbuf_printf(&b, "],\"data_offsets\":[%zu,%zu]}", at, at + bytes[i]);
+        sbuf_printf(b, "%s\"%.*s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", (int)name.n, name.p, t->type == DT_I32 ? "I32" : "F32");
+        for (int k = 0; k < t->rank; k++) sbuf_printf(b, "%s%" PRId64, k ? "," : "", t->ax[k].size);
+        sbuf_printf(b, "],\"data_offsets\":[%zu,%zu]}", at, at + bytes[i]);
         at += bytes[i];
     }
-    sbuf_putc(&b, '}');
-    while (b.n % 8) sbuf_putc(&b, ' ');
+    sbuf_putc(b, '}');
+    while (b->n % 8) sbuf_putc(b, ' ');
     FILE *out = fopen(path, "wb");
-    uint64_t len = b.n;
-    bool ok = out && !b.failed && fwrite(&len, 1, 8, out) == 8 && fwrite(b.p, 1, b.n, out) == b.n;
+    uint64_t len = b->n;
+    bool ok = out && !b->failed && fwrite(&len, 1, 8, out) == 8 && fwrite(b->p, 1, b->n, out) == b->n;
     for (size_t i = 0; i < m->n && ok; i++) ok = fwrite(data[i], 1, bytes[i], out) == bytes[i];
-    sbuf_free(&b);
+    text_end(c->ev, b);
     if (!out) ev_fail(c->ev, c->at, "%s: %s", path, strerror(errno));
     close_file(c, out, path, ok);
     return v_none();

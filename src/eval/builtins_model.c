@@ -112,7 +112,12 @@ value path_value(evaluator *ev, v_path *p, span at) {
 }
 
 // ---- text ----------------------------------------------------------------------------------------
-static value ids_value(evaluator *ev, const int32_t *ids, size_t n) { return v_of_tensor(tensor_from_ints(ev, (int64_t)n, ids)); }
+static value ids_value(evaluator *ev, int32_t *ids, size_t n) { // frees ids
+    if (ids) temp_begin(ev, ids, mem_free);
+    value v = v_of_tensor(tensor_from_ints(ev, (int64_t)n, ids));
+    if (ids) temp_end(ev, ids);
+    return v;
+}
 
 static value f_tokenize(call *c) {
     const tokenizer *t = tokenizer_arg(c, 0);
@@ -122,9 +127,7 @@ static value f_tokenize(call *c) {
     token_ids ids = {0};
     tl_error err = {0};
     if (tokenizer_encode(t, text, flags, &ids, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
-    value v = ids_value(c->ev, ids.p, ids.n);
-    vec_free(&ids);
-    return v;
+    return ids_value(c->ev, ids.p, ids.n);
 }
 
 static value f_chat_tokens(call *c) {
@@ -135,9 +138,7 @@ static value f_chat_tokens(call *c) {
     tl_error err = {0};
     if (!c->ev->o.host.chat) ev_fail(c->ev, c->at, "chat templates are not available here");
     if (c->ev->o.host.chat(c->ev->o.host.ctx, m, text.p, &ids, &n, &err) != TL_OK) ev_fail_err(c->ev, c->at, &err);
-    value v = ids_value(c->ev, ids, n);
-    mem_free(ids);
-    return v;
+    return ids_value(c->ev, ids, n);
 }
 
 static value f_detokenize(call *c) {
@@ -145,24 +146,22 @@ static value f_detokenize(call *c) {
     token_decoder d;
     bool skip = truthy(c->ev, named_arg(c, "skip_special", 2, v_bool(true)), c->at);
     token_decoder_init(&d, t, (skip ? 0u : DECODE_SPECIAL) | (c->arg[1].kind == V_INT ? 0u : DECODE_WHOLE));
-    sbuf out = {0};
+    sbuf *out = text_begin(c->ev);
     if (c->arg[1].kind == V_INT) {
         str s = token_decoder_put(&d, (int32_t)c->arg[1].i);
-        sbuf_put(&out, s.p, s.n);
+        sbuf_put(out, s.p, s.n);
     } else {
         tensor *ids = want_tensor(c->ev, c->arg[1], c->at, "the ids");
         const float *p = tensor_floats(c->ev, ids, c->at);
         for (int64_t i = 0; i < tensor_elements(ids); i++) {
             str s = token_decoder_put(&d, (int32_t)p[i]);
-            sbuf_put(&out, s.p, s.n);
+            sbuf_put(out, s.p, s.n);
         }
     }
     str s = token_decoder_end(&d);
-    sbuf_put(&out, s.p, s.n);
+    sbuf_put(out, s.p, s.n);
     token_decoder_deinit(&d);
-    value v = v_str_new(c->ev, (str){out.p ? out.p : "", out.n});
-    sbuf_free(&out);
-    return v;
+    return text_value(c->ev, out);
 }
 
 static value f_token(call *c) { // properties of a vocabulary

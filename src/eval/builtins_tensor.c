@@ -251,11 +251,24 @@ static value f_gather(call *c) {
     return v_of_tensor(tensor_gather_rows(c->ev, t, axis_arg(c, t, named_arg(c, "axis", 2, v_int(0))), ids, c->at));
 }
 
+static ast_program *einsum_program(evaluator *ev, str text) { // parsed once
+    int64_t *known = map_get(&ev->einsums, text);
+    if (known) return (ast_program *)(intptr_t)*known;
+    source *s = arena_new(&ev->a, source);
+    s->name = "einsum";
+    s->dir = "";
+    s->text = (str){arena_strndup(&ev->a, text.p, text.n), text.n};
+    ast_program *prog;
+    if (tl_parse(&ev->a, s, &ev->dl, &prog) != TL_OK) ev_throw(ev);
+    if (!map_put(&ev->einsums, s->text, (int64_t)(intptr_t)prog)) ev_fail(ev, (span){0}, "out of memory");
+    return prog;
+}
+
 // einsum("ihd,jhd->ihj", Q, K): written as an equation over fresh index names, two operands at a time by the equation engine.
 static value f_einsum(call *c) {
     evaluator *ev = c->ev;
     str spec = want_str(ev, c->arg[0], c->at, "the specification of einsum");
-    sbuf src = {0};
+    sbuf *src = text_begin(ev);
     scope *env = env_new(ev, NULL);
     int operand = 0;
     const char *arrow = memmem(spec.p, spec.n, "->", 2);
@@ -273,11 +286,11 @@ static value f_einsum(call *c) {
         }
     }
     if (n_out) {
-        sbuf_puts(&src, "einsum_result[");
-        for (size_t i = 0; i < n_out; i++) sbuf_printf(&src, "%si_%c", i ? ", " : "", out[i]);
-        sbuf_puts(&src, "] = ");
+        sbuf_puts(src, "einsum_result[");
+        for (size_t i = 0; i < n_out; i++) sbuf_printf(src, "%si_%c", i ? ", " : "", out[i]);
+        sbuf_puts(src, "] = ");
     }
-    sbuf body = {0};
+    sbuf *body = text_begin(ev);
     size_t i = 0;
     for (;;) {
         if (operand + 1 >= c->n) ev_fail(ev, c->at, "einsum: \"%.*s\" has more operands than are given", (int)spec.n, spec.p);
@@ -287,14 +300,14 @@ static value f_einsum(call *c) {
         tensor *plain = tensor_dup(ev, t);
         for (int k = 0; k < plain->rank; k++) plain->ax[k].dim = NULL, plain->ax[k].dim_decl = NULL;
         env_put(ev, env, str_of(intern(ev, str_of(name))), v_of_tensor(plain), c->at);
-        sbuf_printf(&body, "%s%s[", operand ? " * " : "", name);
+        sbuf_printf(body, "%s%s[", operand ? " * " : "", name);
         int letters = 0;
         for (; i < in.n && in.p[i] != ','; i++) {
             if (in.p[i] == ' ') continue;
             if (!((in.p[i] | 32) >= 'a' && (in.p[i] | 32) <= 'z')) ev_fail(ev, c->at, "einsum: '%c' is no index", in.p[i]);
-            sbuf_printf(&body, "%si_%c", letters++ ? ", " : "", in.p[i]);
+            sbuf_printf(body, "%si_%c", letters++ ? ", " : "", in.p[i]);
         }
-        sbuf_putc(&body, ']');
+        sbuf_putc(body, ']');
         if (letters != plain->rank) ev_fail(ev, c->at, "einsum: operand %d has %d axes, \"%.*s\" gives it %d", operand + 1, plain->rank, (int)spec.n, spec.p, letters);
         operand++;
         if (i >= in.n) break;
@@ -302,23 +315,18 @@ static value f_einsum(call *c) {
     }
     if (operand + 1 != c->n) ev_fail(ev, c->at, "einsum: %d operands for \"%.*s\"", c->n - 1, (int)spec.n, spec.p);
     if (!n_out) { // a full contraction
-        sbuf_puts(&src, "einsum_result[i_] = (");
-        sbuf_put(&src, body.p, body.n);
-        sbuf_puts(&src, ") * one[i_]");
+        sbuf_puts(src, "einsum_result[i_] = (");
+        sbuf_put(src, body->p, body->n);
+        sbuf_puts(src, ") * one[i_]");
         float one = 1;
         int64_t size = 1;
         env_put(ev, env, STR("one"), v_of_tensor(tensor_from_floats(ev, 1, &size, &one)), c->at);
     } else {
-        sbuf_put(&src, body.p, body.n);
+        sbuf_put(src, body->p, body->n);
     }
-    sbuf_free(&body);
-    source *s = arena_new(&ev->a, source);
-    s->name = "einsum";
-    s->dir = "";
-    s->text = (str){arena_strndup(&ev->a, src.p, src.n), src.n};
-    sbuf_free(&src);
-    ast_program *prog;
-    if (tl_parse(&ev->a, s, &ev->dl, &prog) != TL_OK) ev_throw(ev);
+    ast_program *prog = einsum_program(ev, (str){src->p, src->n});
+    text_end(ev, body);
+    text_end(ev, src);
     scope *saved = ev->scope;
     ev->scope = env;
     exec_equation(ev, prog->items);

@@ -285,21 +285,24 @@ void explain_end(evaluator *ev, const ast_stmt *s, const explain_mark *m) {
     explainer *x = ev->explain;
     const binding *b = s->head.name.n ? find_name(ev, s->head.name) : NULL;
     bool whole = b && b->v.kind == V_TENSOR && !ev->tracing && (s->kind == ST_ASSIGN || s->kind == ST_LET || s->kind == ST_RULE);
-    sbuf steps = {0};
+    sbuf *steps = text_begin(ev);
     if (m->on && x->form == TL_EXPLAIN_TEXT) {
         int line, col;
         span_line_col(s->at, &line, &col);
         str text = {s->at.src->text.p + s->at.begin, s->at.end - s->at.begin};
-        sbuf_printf(&steps, "%s%s:%d: %.*s\n%s", x->found ? "\n" : "", s->at.src->name, line, (int)text.n, text.p, m->indices);
-        put_steps(*m->tail, m, &steps);
+        sbuf_printf(steps, "%s%s:%d: %.*s\n%s", x->found ? "\n" : "", s->at.src->name, line, (int)text.n, text.p, m->indices);
+        put_steps(*m->tail, m, steps);
     }
     if (whole && !tensor_has_sym(b->v.t)) tensor_force(ev, b->v.t, s->at); // also of others: what they compute is not part of this
-    if (!m->on) return;
+    if (!m->on) {
+        text_end(ev, steps);
+        return;
+    }
     x->depth--;
     if (x->form == TL_EXPLAIN_TEXT) {
-        sbuf_put(x->out, steps.p ? steps.p : "", steps.n);
+        sbuf_put(x->out, steps->p ? steps->p : "", steps->n);
         put_kernels(x, x->out);
     }
     x->found++;
-    sbuf_free(&steps);
+    text_end(ev, steps);
 }

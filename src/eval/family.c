@@ -150,9 +150,9 @@ char *family_member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b
 }
 
 static value member(evaluator *ev, v_family *f, const int64_t *key, span at, bool must) {
-    sbuf b = {0};
-    value name = v_str_new(ev, str_of(family_member_name(ev, f, key, &b)));
-    sbuf_free(&b);
+    sbuf *b = text_begin(ev);
+    (void)family_member_name(ev, f, key, b);
+    value name = text_value(ev, b);
     value *old = map_find(f->members, name);
     if (old) return *old;
     const unit *cur = ev->cur;
@@ -196,9 +196,10 @@ static bool let_family(evaluator *ev, const ast_stmt *s, ev_model *m, const ast_
         dim_entry *d = dim_put(ev, key[0]);
         int64_t n = 1;
         for (;; n++) {
-            sbuf b = {0};
-            bool there = gguf_tensor_find(m->file, str_of(family_member_name(ev, f, &n, &b))) != NULL;
-            sbuf_free(&b);
+            sbuf *b = text_begin(ev);
+            (void)family_member_name(ev, f, &n, b);
+            bool there = gguf_tensor_find(m->file, (str){b->p, b->n}) != NULL;
+            text_end(ev, b);
             if (!there) break;
         }
         if (d->size < 0) d->size = n, d->at = s->head.at;

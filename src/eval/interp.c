@@ -229,12 +229,10 @@ value binary_op(evaluator *ev, ex_op op, value a, value b, span at) {
     }
     if (op >= OP_LT && op <= OP_GE) return compare(ev, op, a, b, at);
     if (op == OP_ADD && (a.kind == V_STR || b.kind == V_STR)) { // the other side is written as print writes it
-        sbuf s = {0};
-        v_print(ev, a, &s, false);
-        v_print(ev, b, &s, false);
-        value v = v_str_new(ev, (str){s.p, s.n});
-        sbuf_free(&s);
-        return v;
+        sbuf *s = text_begin(ev);
+        v_print(ev, a, s, false);
+        v_print(ev, b, s, false);
+        return text_value(ev, s);
     }
     if (op == OP_ADD && a.kind == V_LIST && b.kind == V_LIST) {
         value l = v_list_new(ev);
@@ -264,14 +262,12 @@ static value unary(evaluator *ev, const ast_expr *e) {
 
 str interpolate(evaluator *ev, const ast_expr *e) {
     if (!e->kids) return e->name;
-    sbuf b = {0};
+    sbuf *b = text_begin(ev);
     for (const ast_expr *k = e->kids; k; k = k->next) {
-        if (k->kind == EX_STRING && !k->kids) sbuf_put(&b, k->name.p, k->name.n);
-        else v_print(ev, settle(ev, eval(ev, k), k->at), &b, false);
+        if (k->kind == EX_STRING && !k->kids) sbuf_put(b, k->name.p, k->name.n);
+        else v_print(ev, settle(ev, eval(ev, k), k->at), b, false);
     }
-    value v = v_str_new(ev, (str){b.p ? b.p : "", b.n});
-    sbuf_free(&b);
-    return v_text(v);
+    return v_text(text_value(ev, b));
 }
 
 // ---- indexing known positions --------------------------------------------------------------------
@@ -323,17 +319,19 @@ static value index_tensor(evaluator *ev, tensor *t, const ast_expr *e) {
 }
 
 static value index_path(evaluator *ev, v_path *p, const ast_expr *e) {
-    sbuf b = {0};
-    sbuf_puts(&b, p->prefix);
+    sbuf *b = text_begin(ev);
+    sbuf_puts(b, p->prefix);
     for (const ast_index *ix = e->index; ix; ix = ix->next) {
         if (ix->kind != IX_EXPR) ev_fail(ev, ix->at, "a number or a name was expected");
         value v = eval(ev, ix->expr);
-        if (b.n) sbuf_putc(&b, '.');
-        v_print(ev, v, &b, false);
+        if (b->n) sbuf_putc(b, '.');
+        v_print(ev, v, b, false);
     }
     v_path *q = heap_new(ev, sizeof *q, V_PATH);
     q->m = p->m;
-    q->prefix = b.p;
+    q->prefix = b->p;
+    *b = (sbuf){0};
+    text_end(ev, b);
     return (value){.kind = V_PATH, .path = q};
 }
 
@@ -368,12 +366,9 @@ value index_value(evaluator *ev, value base, const ast_expr *e) {
         if (e->n_index != 1 || ix->kind != IX_EXPR) ev_fail(ev, e->at, "one key was expected");
         value key = eval(ev, ix->expr), *v = map_find(base.map, key);
         if (!v) {
-            sbuf b = {0};
-            v_print(ev, key, &b, true);
-            char text[200];
-            snprintf(text, sizeof text, "%s", b.p ? b.p : "");
-            sbuf_free(&b);
-            ev_fail(ev, ix->at, "the map has no key %s", text);
+            sbuf *b = text_begin(ev);
+            v_print(ev, key, b, true);
+            ev_fail(ev, ix->at, "the map has no key %.*s", b->n < 200 ? (int)b->n : 200, b->p);
         }
         return *v;
     }
@@ -568,13 +563,13 @@ static value call_expr(evaluator *ev, const ast_expr *e) {
 static value field(evaluator *ev, const ast_expr *e) {
     value b = settle(ev, eval(ev, e->kids), e->at);
     if (b.kind == V_MODEL || b.kind == V_PATH) {
+        v_path *p = heap_new(ev, sizeof *p, V_PATH);
         sbuf s = {0};
         if (b.kind == V_PATH) {
             sbuf_puts(&s, b.path->prefix);
             sbuf_putc(&s, '.');
         }
         sbuf_put(&s, e->name.p, e->name.n);
-        v_path *p = heap_new(ev, sizeof *p, V_PATH);
         p->m = b.kind == V_MODEL ? b.model : b.path->m;
         p->prefix = s.p;
         if (gguf_tensor_find(p->m->file, (str){s.p, s.n})) return path_value(ev, p, e->at);
@@ -591,17 +586,18 @@ static value field(evaluator *ev, const ast_expr *e) {
 static value cast(evaluator *ev, const ast_expr *e) {
     value v = settle(ev, eval(ev, e->kids), e->at);
     if (str_is(e->name, "int") || str_is(e->name, "int64")) {
-        if (v.kind == V_FLOAT) return v_int((int64_t)v.f);
+        if (v.kind == V_FLOAT) {
+            if (!(fabs(v.f) < 9.2e18)) ev_fail(ev, e->at, "%g does not fit an integer", v.f);
+            return v_int((int64_t)v.f);
+        }
         return v_int(want_int(ev, v, e->at, "the value"));
     }
     if (str_is(e->name, "float") || str_is(e->name, "float64")) return v_float(want_float(ev, v, e->at, "the value"));
     if (str_is(e->name, "bool")) return v_bool(truthy(ev, v, e->at));
     if (str_is(e->name, "string") || str_is(e->name, "str")) {
-        sbuf s = {0};
-        v_print(ev, v, &s, false);
-        value r = v_str_new(ev, (str){s.p ? s.p : "", s.n});
-        sbuf_free(&s);
-        return r;
+        sbuf *s = text_begin(ev);
+        v_print(ev, v, s, false);
+        return text_value(ev, s);
     }
     tl_dtype t = dtype_from_name(e->name);
     if (t == DT_COUNT) ev_fail(ev, e->op_at, "unknown type '%.*s'", (int)e->name.n, e->name.p);
@@ -666,15 +662,19 @@ value eval(evaluator *ev, const ast_expr *e) {
 }
 
 // ---- statements ----------------------------------------------------------------------------------
-static void poll(evaluator *ev, span at) {
+void poll_budget(evaluator *ev, span at) {
     if (ev->o.max_steps && ev->steps >= ev->o.max_steps) {
         ev->code = TL_E_LIMIT;
         ev_fail_fix(ev, at, "a loop that never ends?", "the program has run %" PRId64 " statements, which is its limit", ev->steps);
     }
-    if ((++ev->steps & 63) == 0 && ev->o.host.cancelled && ev->o.host.cancelled(ev->o.host.ctx)) {
+    if (ev->o.host.cancelled && ev->o.host.cancelled(ev->o.host.ctx)) {
         ev->code = TL_E_CANCELLED;
         ev_fail(ev, at, "stopped");
     }
+}
+
+static void poll(evaluator *ev, span at) {
+    if ((++ev->steps & 63) == 0 || (ev->o.max_steps && ev->steps >= ev->o.max_steps)) poll_budget(ev, at);
 }
 
 static flow exec_loop_body(evaluator *ev, const ast_stmt *s, scope *outer, const str *var, value v) {
@@ -832,17 +832,17 @@ static bool element_target(evaluator *ev, const ast_stmt *s) {
 static void exec_assert(evaluator *ev, const ast_stmt *s) {
     if (truthy(ev, eval(ev, s->expr), s->expr->at)) return;
     const ast_expr *e = s->expr;
-    sbuf b = {0};
+    sbuf *b = text_begin(ev);
     if (e->kind == EX_BINARY && e->op >= OP_EQ && e->op <= OP_GE) { // show both sides
         value l = settle(ev, eval(ev, e->kids), e->at), r = settle(ev, eval(ev, e->kids->next), e->at);
-        sbuf_puts(&b, ": ");
-        v_print(ev, l, &b, true);
-        sbuf_printf(&b, " %s ", op_text(e->op));
-        v_print(ev, r, &b, true);
+        sbuf_puts(b, ": ");
+        v_print(ev, l, b, true);
+        sbuf_printf(b, " %s ", op_text(e->op));
+        v_print(ev, r, b, true);
     }
     char found[300];
-    snprintf(found, sizeof found, "%s", b.p ? b.p : "");
-    sbuf_free(&b);
+    snprintf(found, sizeof found, "%s", b->p ? b->p : "");
+    text_end(ev, b);
     if (s->text.p) ev_fail(ev, s->at, "%.*s%s", (int)s->text.n, s->text.p, found);
     ev_fail(ev, s->at, "the assertion does not hold%s", found);
 }

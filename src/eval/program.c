@@ -133,6 +133,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
     jmp_buf *outer = ev->escape;
     scope *saved_scope = ev->scope;
     const unit *cur = ev->cur;
+    ev_temp *temps = ev->temps;
     clear_errors(ev);
     if (!outer) ev->steps = 0;
     if (!outer) ev->stack = __builtin_frame_address(0);
@@ -144,6 +145,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
         st = report(ev, err);
         ev->frames = NULL;
         ev->depth = ev->pending = 0;
+        temps_drop(ev, temps);
         ev->scope = saved_scope;
         ev->cur = cur;
         ev->g = &ev->eager;
@@ -201,6 +203,7 @@ tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
     ev->a.on_fail = ev->dl_arena.on_fail = ev->eager_arena.on_fail = out_of_arena;
     ev->a.fail_ctx = ev->dl_arena.fail_ctx = ev->eager_arena.fail_ctx = ev;
     ir_init(&ev->eager, &ev->eager_arena);
+    ev->eager.fold_limit = EAGER_FOLD;
     ev->g = &ev->eager;
     tl_status st = ev_guarded(ev, prelude, NULL, err);
     if (st != TL_OK) ev_free(ev);
@@ -211,9 +214,11 @@ tl_status ev_new(const ev_options *o, evaluator **out, tl_error *err) {
 void ev_free(evaluator *ev) {
     if (!ev) return;
     heap_free(ev);
+    temps_drop(ev, NULL);
     logic_db_free(ev->logic);
     map_free(&ev->names);
     map_free(&ev->builtins);
+    map_free(&ev->einsums);
     vec_free(&ev->dims);
     vec_free(&ev->waiting);
     arena_free(&ev->a);

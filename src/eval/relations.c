@@ -133,7 +133,8 @@ static bool cancelled(void *ctx) {
 static logic_db *database(evaluator *ev, span at) {
     if (ev->in_test) ev_fail(ev, at, "relations cannot be asked inside a computed test of a rule");
     if (ev->logic) return ev->logic;
-    logic_options o = {.hooks = {ev, constant, tensor_relation, test, cancelled}};
+    logic_options o = {.hooks = {ev, constant, tensor_relation, test, cancelled}, .max_bytes = ev->o.max_bytes};
+    if (ev->o.max_steps) o.max_steps = ev->o.max_steps < INT64_MAX >> 12 ? ev->o.max_steps << 12 : 0; // rows looked at, which are less than statements
     tl_error err = {0};
     if (logic_db_new(&o, &ev->logic, &err) != TL_OK) ev_fail_err(ev, at, &err);
     return ev->logic;
@@ -293,16 +294,19 @@ int64_t relation_count(evaluator *ev, v_relation *rel, span at) {
     return (int64_t)logic_count(rel->logic);
 }
 
+static void rows_drop(void *p) { logic_rows_free(p); }
+
 static value rows_of(evaluator *ev, v_relation *rel, span at) {
     logic_rows *rows = NULL;
     check(ev, logic_iterate(database(ev, at), rel->logic, &ev->dl, &rows), at);
+    temp_begin(ev, rows, rows_drop);
     value list = v_list_new(ev);
     for (size_t r = 0; r < logic_rows_count(rows); r++) {
         value row = v_list_new(ev);
         for (int c = 0; c < logic_rows_columns(rows); c++) list_push(ev, row.list, value_of(ev, logic_rows_value(rows, r, c)));
         list_push(ev, list.list, row);
     }
-    logic_rows_free(rows);
+    temp_end(ev, rows);
     return list;
 }
 
@@ -328,12 +332,12 @@ tensor *relation_tensor(evaluator *ev, v_relation *rel, span at) {
     widen_to_dims(ev, r, sizes);
     for (int i = 0; i < rank; i++)
         if (__builtin_mul_overflow(n, sizes[i], &n) || n > (int64_t)1 << 32) ev_fail(ev, at, "the relation '%.*s' has too many possible rows for a tensor", (int)logic_name(r).n, logic_name(r).p);
+    tensor *t = tensor_from_floats(ev, rank, sizes, NULL);
     uint8_t *bytes = mem_alloc((size_t)n + 1);
     if (!bytes) check(ev, TL_E_MEMORY, at);
     tl_status status = logic_to_dense(ev->logic, r, sizes, bytes, &ev->dl, &err);
     if (status != TL_OK) mem_free(bytes);
     check_err(ev, status, &err, at);
-    tensor *t = tensor_from_floats(ev, rank, sizes, NULL);
     float *f = t->buf->data;
     for (int64_t i = 0; i < n; i++) f[i] = bytes[i];
     mem_free(bytes);

@@ -125,12 +125,12 @@ static ast_stmt *parse_entry(evaluator *ev, str text) {
 }
 
 static void show(evaluator *ev, value v) {
-    sbuf b = {0};
     if (v.kind == V_NONE) return;
-    v_print(ev, v, &b, true);
-    sbuf_putc(&b, '\n');
-    if (ev->o.host.print) ev->o.host.print(ev->o.host.ctx, b.p ? b.p : "", b.n);
-    sbuf_free(&b);
+    sbuf *b = text_begin(ev);
+    v_print(ev, v, b, true);
+    sbuf_putc(b, '\n');
+    if (ev->o.host.print) ev->o.host.print(ev->o.host.ctx, b->p, b->n);
+    text_end(ev, b);
 }
 
 static void enter_job(evaluator *ev, void *ctx) {

@@ -99,6 +99,53 @@ void heap_free(evaluator *ev) {
     ev->objects = NULL;
 }
 
+// ---- what a function holds while it may fail -------------------------------------------------------
+void temp_begin(evaluator *ev, void *p, void (*drop)(void *p)) {
+    ev_temp *t = p ? mem_alloc(sizeof *t) : NULL;
+    if (!t) {
+        if (p) drop(p);
+        ev->code = TL_E_MEMORY;
+        ev_fail(ev, (span){0}, "out of memory");
+    }
+    *t = (ev_temp){ev->temps, p, drop};
+    ev->temps = t;
+}
+
+void temp_end(evaluator *ev, void *p) {
+    for (ev_temp **at = &ev->temps; *at; at = &(*at)->next) {
+        ev_temp *t = *at;
+        if (t->p != p) continue;
+        *at = t->next;
+        t->drop(p);
+        mem_free(t);
+        return;
+    }
+}
+
+void temps_drop(evaluator *ev, ev_temp *until) {
+    while (ev->temps && ev->temps != until) temp_end(ev, ev->temps->p);
+}
+
+static void text_drop(void *p) {
+    sbuf_free(p);
+    mem_free(p);
+}
+
+sbuf *text_begin(evaluator *ev) {
+    sbuf *b = mem_calloc(1, sizeof *b);
+    temp_begin(ev, b, text_drop);
+    return b;
+}
+
+void text_end(evaluator *ev, sbuf *b) { temp_end(ev, b); }
+
+value text_value(evaluator *ev, sbuf *b) {
+    if (b->failed) ev_fail(ev, (span){0}, "out of memory");
+    value v = v_str_new(ev, (str){b->p ? b->p : "", b->n});
+    text_end(ev, b);
+    return v;
+}
+
 typedef struct marker { // explicit stack: values may nest deeply
     VEC(obj *) todo;
     evaluator *ev;
@@ -200,6 +247,7 @@ void heap_collect(evaluator *ev) {
     }
     arena_free(&ev->eager_arena);
     ir_init(&ev->eager, &ev->eager_arena);
+    ev->eager.fold_limit = EAGER_FOLD;
     ev->heap_limit = ev->heap_bytes * 2 + (64u << 20);
     size_t left = ev->o.max_bytes > ev->heap_bytes ? ev->o.max_bytes - ev->heap_bytes : 0;
     if (left && ev->heap_bytes + left / 2 < ev->heap_limit) ev->heap_limit = ev->heap_bytes + left / 2 + (1u << 20); // before the budget ends

@@ -178,11 +178,19 @@ typedef struct frame { // a call in progress
     const char *fn;
 } frame;
 
+enum { EAGER_FOLD = 4096 }; // constants in a program's own equations: beyond, kernels are faster
+typedef struct ev_temp { // see temp_begin
+    struct ev_temp *next;
+    void *p;
+    void (*drop)(void *p);
+} ev_temp;
+
 struct evaluator {
     ev_options o;
     arena a;                 // programs, names; for the evaluator's life
     map names;               // interned C strings
     map builtins;
+    map einsums;             // parsed ones
     unit *units;
     scope *global, *scope;   // current
     frame *frames;
@@ -190,6 +198,7 @@ struct evaluator {
     const char *stack;       // address of the outermost frame: the C stack is bounded from there
     obj *objects;
     size_t heap_bytes, heap_limit;
+    ev_temp *temps;
     VEC(dim_entry) dims;
     // the graph that tensor nodes belong to
     ir_graph *g, eager;
@@ -236,6 +245,13 @@ void heap_account(evaluator *ev, size_t bytes); // of values; an error beyond th
 void heap_collect(evaluator *ev);      // only between statements with ev->pending == 0
 void heap_maybe_collect(evaluator *ev);
 void heap_free(evaluator *ev);
+// What a function holds while it may fail: ended by temp_end, text_end or text_value, or by the error that leaves it.
+void temp_begin(evaluator *ev, void *p, void (*drop)(void *p));
+void temp_end(evaluator *ev, void *p); // drops it
+sbuf *text_begin(evaluator *ev);
+void text_end(evaluator *ev, sbuf *b);
+value text_value(evaluator *ev, sbuf *b); // as a string; the text ends
+void temps_drop(evaluator *ev, struct ev_temp *until); // after an error
 const char *intern(evaluator *ev, str s);
 
 value v_none(void);
@@ -304,6 +320,7 @@ value eval(evaluator *ev, const ast_expr *e);
 value call_value(evaluator *ev, value callee, value *args, const str *names, int n, span at);
 flow exec_block(evaluator *ev, const ast_stmt *list);
 flow exec(evaluator *ev, const ast_stmt *s);
+void poll_budget(evaluator *ev, span at);                  // an error when the program has run long enough or is to stop
 value binary_op(evaluator *ev, ex_op op, value a, value b, span at);
 value lookup(evaluator *ev, str name, span at);             // error with a suggestion if unknown
 binding *find_name(evaluator *ev, str name);                // NULL if unknown; not builtins

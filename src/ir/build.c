@@ -46,7 +46,7 @@ const char *ir_op_name(ir_op op) {
 }
 
 void ir_init(ir_graph *g, arena *a) {
-    *g = (ir_graph){.a = a, .table_cap = 256};
+    *g = (ir_graph){.a = a, .table_cap = 256, .fold_limit = 1 << 20};
     g->tail = &g->first;
     g->table = arena_array(a, ir_node *, g->table_cap);
 }
@@ -353,7 +353,7 @@ static ir_node *fold_map(ir_graph *g, const ir_node *n) {
     if (n->sym) return NULL;
     int64_t total = 1;
     for (int i = 0; i < n->nout; i++) total *= n->size[i];
-    if (total > 1 << 20) return NULL;
+    if (total > g->fold_limit) return NULL;
     for (int e = 0; e < n->n_in; e++)
         if (!foldable(n->in[e].node)) return NULL;
     float *out = arena_alloc(g->a, (size_t)total * sizeof *out);

@@ -130,6 +130,7 @@ typedef struct ir_graph {
     ir_node *outputs[8];
     int n_outputs;
     span at;                          // statement being traced: new nodes get it
+    int64_t fold_limit;               // elements of a constant array that is computed while the graph is made
 } ir_graph;
 
 void ir_init(ir_graph *g, arena *a);

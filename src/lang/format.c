@@ -117,12 +117,14 @@ static bool space_between(const token *a, const token *b) {
 // ---- comments ----------------------------------------------------------------------------------
 static bool is_tail(const formatter *f, const comment *c, const token *next) {
     size_t k = (size_t)(c - f->lx->comments.p);
-    bool last = k + 1 == f->lx->comments.n || f->lx->comments.p[k + 1].begin > next->begin || f->lx->comments.p[k + 1].own_line;
+    const comment *more = k + 1 < f->lx->comments.n ? c + 1 : NULL;
+    bool last = !more || more->begin > next->begin || more->own_line || breaks_between(f, c->end, more->begin) > 0;
     return (next->nl || next->kind == TK_END) && last;
 }
 
 static void put_comment(formatter *f, const comment *c, const token *before, const token *next) {
-    bool alone = c->own_line || f->fresh; // fresh: only a ";" stood before it
+    bool behind = !f->fresh && f->tails.n > 0 && f->tails.p[f->tails.n - 1].line == f->line; // another comment, and a ";" that went
+    bool alone = c->own_line || f->fresh || behind;                                          // fresh: only a ";" stood before it
     if (alone) {
         bool first = before != NULL && before->role == TR_BLOCK && before->kind == TK_LBRACE && f->last_end == before->end;
         begin_line(f, c->begin, indent_for(f, next, true), !first);

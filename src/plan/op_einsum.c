@@ -3,8 +3,10 @@
 // Which of two ways is taken depends on the node alone, never on how many rows there are:
 //   products of tiles  one input does not move along the last output label (A), the other does (B). For fixed middle labels
 //                      this is C[m, n] += A[m, k] B[k, n], m being label 0 where B does not depend on it. Tiles of A and B
-//                      are copied out as float32 from whatever they are stored in; a whole input is never converted.
-//   dot products       all else, and where both inputs lie contiguous along the innermost folded label.
+//                      are copied out as float32 from whatever they are stored in; a whole input is never converted. What
+//                      is float32 in the order of the loops is read where it lies, in tiles as large as the range.
+//   dot products       all else, and where both inputs lie contiguous along the innermost folded label (but for large
+//                      products without rows of a step).
 #include "plan/plan_int.h"
 
 // Sizes of tiles: short and wide where B lies along n; where it lies along k, long enough for the widest blocks.
@@ -12,10 +14,12 @@ typedef struct tile_shape {
     int64_t m, n, k;
     bool along_k;
 } tile_shape;
-static const tile_shape wide = {64, RUN, 16, false}, tall = {32, 32, 256, true};
+static const tile_shape wide = {64, RUN, 16, false}, tall = {32, 32, 256, true}, in_rows = {32, INT32_MAX, 256, false};
 enum { PACKED = 8, PACKED_A = TEMPS, TMP = TEMPS + PACKED }; // temporaries: a packed B, a packed A, a run
 _Static_assert(16 * RUN <= PACKED * RUN_ROOM && 32 * 256 <= PACKED * RUN_ROOM && 64 * 16 <= PACKED * RUN_ROOM, "packed tiles fit");
 _Static_assert(PACKED <= (int)TEMPS && PACKED < (int)STACK, "and so does the run");
+
+static bool in_place(const reader *r, int label) { return r->kind == SRC_F32 && r->stride[label] == 1; }
 
 // ---- dot products --------------------------------------------------------------------------------
 // One output element: pa, pb are where its first products lie.
@@ -98,15 +102,45 @@ static void tile_product(const plan *p, const kernel *k, const tile *t, const ti
     }
 }
 
+// B is float32 with n contiguous: only A is packed, and not even that where it lies along k.
+static void row_product(const plan *p, const kernel *k, const tile *t, int thread) {
+    const ir_node *n = k->node;
+    int last = n->nlab - 1;
+    int64_t at[IR_MAX_LABELS] = {0}, pa = t->pa, pb = t->pb, sa = t->a->stride[last], sb = t->b->stride[last], size = n->size[last];
+    const float *b = p->base[t->b->value];
+    float *packed = thread_temp(p, thread, PACKED_A), *tmp = thread_temp(p, thread, TMP);
+    for (int64_t m = 0; m < t->m; m++) memset(t->c + m * t->ldc, 0, (size_t)t->n * sizeof *t->c);
+    for (;;) {
+        if (in_place(t->a, last)) {
+            p->k->gemm((const float *)p->base[t->a->value] + pa, t->sam, b + pb, sb, t->c, t->ldc, t->m, t->n, size);
+        } else {
+            for (int64_t i = 0; i < size; i += in_rows.k) {
+                int64_t kc = size - i < in_rows.k ? size - i : in_rows.k;
+                for (int64_t m = 0; m < t->m; m++) memcpy(packed + m * kc, reader_run(p, t->a, pa + m * t->sam + i * sa, sa, kc, tmp), (size_t)kc * sizeof *packed);
+                p->k->gemm(packed, kc, b + pb + i * sb, sb, t->c, t->ldc, t->m, t->n, kc);
+            }
+        }
+        int l = last - 1;
+        for (; l >= n->nout; l--) {
+            pa += t->a->stride[l], pb += t->b->stride[l];
+            if (++at[l] < n->size[l]) break;
+            pa -= at[l] * t->a->stride[l], pb -= at[l] * t->b->stride[l];
+            at[l] = 0;
+        }
+        if (l < n->nout) return;
+    }
+}
+
 // All tiles of label 0 = [r0, r1): for each combination of the middle labels, pieces of label 0 and of the last label.
 static void einsum_tiles(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     const ir_node *n = k->node;
     int last = n->nout - 1, side = k->in[0].stride[last] == 0 ? 0 : 1;
     const reader *a = &k->in[side], *b = &k->in[1 - side];
-    const tile_shape *s = b->stride[last] != 1 && b->stride[n->nlab - 1] == 1 ? &tall : &wide;
+    const tile_shape *s = in_place(b, last) ? &in_rows : b->stride[last] != 1 && b->stride[n->nlab - 1] == 1 ? &tall : &wide;
     bool one = last == 0;                     // label 0 is n
     bool shared = !one && b->stride[0] == 0;  // B serves all rows
-    int64_t step = one ? r1 - r0 : shared ? s->m : 1;
+    bool whole = s == &in_rows && in_place(a, n->nlab - 1);
+    int64_t step = one || (shared && whole) ? r1 - r0 : shared ? s->m : 1;
     for (int64_t r = r0; r < r1; r += step) {
         walk w;
         for (bool more = walk_begin(&w, p, k, r, one ? r1 : r + 1); more; more = walk_next(&w))
@@ -116,7 +150,8 @@ static void einsum_tiles(const plan *p, const kernel *k, int64_t r0, int64_t r1,
                 t.m = one ? 1 : r1 - r < step ? r1 - r : step;
                 t.n = w.run - j < s->n ? w.run - j : s->n;
                 t.ldc = one ? 0 : n->sym ? n->inner : n->inner / n->size[0];
-                tile_product(p, k, &t, s, thread);
+                if (s == &in_rows) row_product(p, k, &t, thread);
+                else tile_product(p, k, &t, s, thread);
             }
     }
 }
@@ -126,8 +161,9 @@ static bool wants_tiles(const kernel *k) {
     const reader *a = &k->in[0], *b = &k->in[1];
     int last = n->nout - 1, fold = n->nlab - 1;
     if (last < 0 || fold < n->nout || (a->stride[last] == 0) == (b->stride[last] == 0)) return false;
-    bool in_place = a->kind == SRC_F32 && b->kind == SRC_F32 && a->stride[fold] == 1 && b->stride[fold] == 1;
-    return !in_place;
+    const reader *rows = a->stride[last] == 0 ? b : a; // what moves along n, packed for at least so many rows
+    bool many = n->sym == SYM_NONE && last > 0 && rows->stride[0] == 0 && n->size[0] >= 16 && n->size[last] >= 16;
+    return many || !in_place(a, fold) || !in_place(b, fold);
 }
 
 void run_einsum(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {

@@ -23,6 +23,8 @@ typedef struct plan_backend {
 typedef struct plan_limits {
     int64_t max_rows, max_outs; // most rows of SYM_ROWS and SYM_OUT nodes
     int64_t max_slots;          // most entries of one attn_seq
+    bool touched;               // all of the workspace will be written: large pages save faults
+    size_t max_bytes;           // of the workspace; 0: no limit. TL_E_LIMIT beyond
 } plan_limits;
 
 typedef struct plan plan;

@@ -1,6 +1,7 @@
 // stage.c - kernels into stages: who must wait for whom, which row kernels share a unit of work, and where every value
 // lies in the one workspace.
 #include <limits.h>
+#include <sys/mman.h>
 
 #include "plan/plan_int.h"
 
@@ -116,6 +117,8 @@ tl_status plan_stages(plan *p, tl_error *err) {
     return find_early(p, err);
 }
 
+enum { HUGE_PAGE = 2 << 20 };
+
 // ---- workspace -----------------------------------------------------------------------------------
 // A free stretch, [begin, end); the list is ordered and has no two neighbours that touch.
 typedef struct gap {
@@ -214,7 +217,11 @@ tl_status plan_memory(plan *p, tl_error *err) {
         p->values[starts[i].value].offset = space_take(&s, bytes[starts[i].value]);
     }
     p->work_bytes = s.top;
-    p->work = mem_alloc_aligned(s.top + LINE, LINE);
+    if (p->limits.max_bytes && s.top > p->limits.max_bytes)
+        return err_set(err, TL_E_LIMIT, "the computation needs %zu MiB of temporaries, more than its limit of %zu MiB", s.top >> 20, p->limits.max_bytes >> 20);
+    bool large = p->limits.touched && s.top >= HUGE_PAGE;
+    p->work = mem_alloc_aligned(s.top + LINE, large ? HUGE_PAGE : LINE);
+    if (p->work && large) (void)madvise(p->work, s.top, MADV_HUGEPAGE);
     p->scratch_bytes = ((size_t)(TEMPS + STACK) * RUN_ROOM * sizeof(float) + p->attn_scratch + 3 * LINE) / LINE * LINE;
     p->scratch = mem_alloc_aligned(p->scratch_bytes * (size_t)p->n_threads, LINE);
     if (!p->work || !p->scratch) return err_set(err, TL_E_MEMORY, "out of memory for a workspace of %zu bytes", s.top);

@@ -15,7 +15,7 @@ static void start(fixture *f, tl_dtype weights) {
     toy_build(&f->m, &c);
     assert_int_equal(pool_new(2, &f->threads, &err), TL_OK);
     f->b = toy_backend(f->threads);
-    f->limits = (plan_limits){8, 8, TOY_ROWS};
+    f->limits = (plan_limits){.max_rows = 8, .max_outs = 8, .max_slots = TOY_ROWS};
 }
 
 static void stop(fixture *f) {
@@ -29,7 +29,7 @@ static void test_refusals(void **state) {
     start(&f, DT_F32);
     tl_error err = {0};
     plan *p;
-    plan_limits none = {0, 1, 1};
+    plan_limits none = {.max_rows = 0, .max_outs = 1, .max_slots = 1};
     assert_int_equal(plan_new(&f.m.g, &f.b, &none, &p, &err), TL_E_USAGE);
     assert_null(p);
     assert_int_equal(plan_new(&f.m.g, &f.b, &f.limits, &p, &err), TL_OK);
@@ -65,7 +65,7 @@ static void test_unsupported(void **state) { // a cache type that attention does
     tl_error err;
     assert_int_equal(pool_new(1, &threads, &err), TL_OK);
     plan_backend b = toy_backend(threads);
-    plan_limits limits = {8, 8, 8};
+    plan_limits limits = {.max_rows = 8, .max_outs = 8, .max_slots = 8};
     assert_int_equal(plan_new(&m.g, &b, &limits, &p, &err), TL_E_UNSUPPORTED);
     assert_non_null(strstr(err.message, "BF16"));
     toy_free(&m);

@@ -12,7 +12,7 @@ static void start(setup *s, const toy_config *c, int threads) {
     toy_build(&s->m, c);
     assert_int_equal(pool_new(threads, &s->threads, &err), TL_OK);
     plan_backend b = toy_backend(s->threads);
-    plan_limits limits = {TOY_ROWS, TOY_ROWS, TOY_ROWS};
+    plan_limits limits = {.max_rows = TOY_ROWS, .max_outs = TOY_ROWS, .max_slots = TOY_ROWS};
     if (plan_new(&s->m.g, &b, &limits, &s->p, &err) != TL_OK) fail_msg("%s", err.message);
 }
 
@@ -138,7 +138,7 @@ static void test_watched(void **state) { // a kept node changes no bit and can b
     ir_fuse_maps(&w.m.g);
     assert_int_equal(pool_new(1, &w.threads, &err), TL_OK);
     plan_backend b = toy_backend(w.threads);
-    plan_limits limits = {TOY_ROWS, TOY_ROWS, TOY_ROWS};
+    plan_limits limits = {.max_rows = TOY_ROWS, .max_outs = TOY_ROWS, .max_slots = TOY_ROWS};
     assert_int_equal(plan_new(&w.m.g, &b, &limits, &w.p, &err), TL_OK);
     toy_step t = {0};
     toy_rows(&t, 0, 9, 0, 3, true);

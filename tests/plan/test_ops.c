@@ -87,7 +87,7 @@ static void bench_check(bench *b, const char *what, bool rewrite) {
         plan *p;
         assert_int_equal(pool_new(threads, &team, &err), TL_OK);
         plan_backend k = toy_backend(team);
-        plan_limits limits = {TOY_ROWS, TOY_ROWS, TOY_ROWS};
+        plan_limits limits = {.max_rows = TOY_ROWS, .max_outs = TOY_ROWS, .max_slots = TOY_ROWS};
         if (plan_new(&b->g, &k, &limits, &p, &err) != TL_OK) fail_msg("%s: %s", what, err.message);
         for (int again = 0; again < 2; again++) {
             saved_states(b, true, before);
