@@ -32,7 +32,7 @@ typedef struct model_args {
     {ARG_TEXT, "program", 0, &(a).program, "FILE.tl", "the model's program instead of the built-in one", 0, 0},        \
     {ARG_I64, "ctx-size", 'c', &(a).n_ctx, "N", "room for N tokens in the cache", 0, 1e9},                             \
     {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
-    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32 or q8_0 (default: as the program says)", 0, 0}
+    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32, q8_0 or q4_0 (default: as the program says)", 0, 0}
 
 typedef struct sampling_args {
     tl_sampling s;

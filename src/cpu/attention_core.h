@@ -49,7 +49,7 @@ V_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 V_INLINE float exp_weight(float x) { return v_first(v_exp_weight(v_set1(x))); }
 
 static size_t head_bytes(tl_dtype type, int64_t values) {
-    return type == DT_Q8_0 ? (size_t)(values / Q8_VALUES * Q8_BYTES) : (size_t)values * (type == DT_F16 ? 2 : 4);
+    return (size_t)(values / dtype_table[type].block_values) * dtype_table[type].block_bytes;
 }
 
 // ---- set-up ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ typedef struct attn_args {
     int dk, dv;               // key and value width per head
     const float *q; int64_t q_stride;   // [rows, heads, dk], floats between rows
     const void *k, *v;        // slot 0
-    tl_dtype kv_type;         // DT_F16, DT_F32 or DT_Q8_0 (dk and dv multiples of 32)
+    tl_dtype kv_type;         // DT_F16, DT_F32, or DT_Q8_0, DT_Q4_0 (dk and dv multiples of 32)
     size_t k_slot_bytes, v_slot_bytes;  // between slots
     const int32_t *seq;       // [rows] index into seqs
     const int32_t *pos;       // [rows]
@@ -86,8 +86,8 @@ typedef struct cpu_kernels {
     // Rotates pairs of one head of width d (rot <= d values rotated, the rest copied): cs holds rot/2 cosines
     // then rot/2 sines. interleaved: pairs (2i, 2i+1); else (i, i + rot/2).
     void (*rope)(const float *x, const float *cs, float *y, int64_t d, int64_t rot, bool interleaved);
-    // Conversions of n contiguous values (n % 32 == 0 for Q8_0).
-    void (*store)(tl_dtype type, const float *x, void *dst, int64_t n); // F32, F16, BF16, Q8_0
+    // Conversions of n contiguous values (n % 32 == 0 for Q8_0 and Q4_0).
+    void (*store)(tl_dtype type, const float *x, void *dst, int64_t n); // F32, F16, BF16, Q8_0, Q4_0
     void (*load)(tl_dtype type, const void *src, float *dst, int64_t n);
 
     // -- attention: items [item0, item1) of attn_items(); any thread, any order; complete when all items are done.

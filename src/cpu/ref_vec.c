@@ -74,7 +74,7 @@ static void rope_ref(const float *x, const float *cs, float *y, int64_t d, int64
 }
 
 // ---- conversions -----------------------------------------------------------------------------------
-enum { Q8_VALUES = 32, Q8_BYTES = 34 };
+enum { Q8_VALUES = 32, Q8_BYTES = 34, Q4_BYTES = 18 };
 
 // Q8_0 (GGUF): a float16 scale d = max|x| / 127, then 32 int8 of x / d. A block with a non-finite value becomes NaN.
 static void store_q8_block(const float *x, uint8_t *dst) {
@@ -101,6 +101,41 @@ static void load_q8(const uint8_t *src, float *dst, int64_t n) {
     }
 }
 
+// Q4_0 (GGUF): a float16 scale d, the value of largest magnitude divided by -8, then 32 values x / d + 8 in four bits each: byte j
+// has values j (low) and j + 16 (high). A block with a non-finite value becomes NaN.
+void cpu_store_q4(const float *x, uint8_t *dst, int64_t n) {
+    for (int64_t b = 0; b < n / Q8_VALUES; b++, x += Q8_VALUES, dst += Q4_BYTES) {
+        float most = 0;
+        bool finite = true;
+        for (int i = 0; i < Q8_VALUES; i++) {
+            finite &= fabsf(x[i]) < INFINITY;
+            most = fabsf(x[i]) > fabsf(most) ? x[i] : most;
+        }
+        float d = most / -8.0f, inverse = finite && d != 0 ? 1.0f / d : 0.0f;
+        if (!(fabsf(inverse) < INFINITY)) inverse = 0;
+        uint16_t h = f32_to_f16(finite ? d : NAN);
+        memcpy(dst, &h, 2);
+        uint8_t q[Q8_VALUES];
+        for (int i = 0; i < Q8_VALUES; i++) {
+            float v = inverse != 0 ? x[i] * inverse + 8.5f : 8;
+            q[i] = v >= 15 ? 15 : (uint8_t)v;
+        }
+        for (int i = 0; i < Q8_VALUES / 2; i++) dst[2 + i] = (uint8_t)(q[i] | q[i + Q8_VALUES / 2] << 4);
+    }
+}
+
+static void load_q4(const uint8_t *src, float *dst, int64_t n) {
+    for (int64_t b = 0; b < n / Q8_VALUES; b++, src += Q4_BYTES, dst += Q8_VALUES) {
+        uint16_t h;
+        memcpy(&h, src, 2);
+        float d = f16_to_f32(h);
+        for (int i = 0; i < Q8_VALUES / 2; i++) {
+            dst[i] = d * (float)((src[2 + i] & 15) - 8);
+            dst[i + Q8_VALUES / 2] = d * (float)((src[2 + i] >> 4) - 8);
+        }
+    }
+}
+
 static void store_ref(tl_dtype type, const float *x, void *dst, int64_t n) {
     uint16_t *h = dst;
     switch (type) {
@@ -114,7 +149,8 @@ static void store_ref(tl_dtype type, const float *x, void *dst, int64_t n) {
     case DT_Q8_0:
         for (int64_t b = 0; b < n / Q8_VALUES; b++) store_q8_block(x + b * Q8_VALUES, (uint8_t *)dst + b * Q8_BYTES);
         break;
-    default: TL_CHECK(!"store: F32, F16, BF16 or Q8_0");
+    case DT_Q4_0: cpu_store_q4(x, dst, n); break;
+    default: TL_CHECK(!"store: F32, F16, BF16, Q8_0 or Q4_0");
     }
 }
 
@@ -129,7 +165,8 @@ static void load_ref(tl_dtype type, const void *src, float *dst, int64_t n) {
         for (int64_t i = 0; i < n; i++) dst[i] = bf16_to_f32(h[i]);
         break;
     case DT_Q8_0: load_q8(src, dst, n); break;
-    default: TL_CHECK(!"load: F32, F16, BF16 or Q8_0");
+    case DT_Q4_0: load_q4(src, dst, n); break;
+    default: TL_CHECK(!"load: F32, F16, BF16, Q8_0 or Q4_0");
     }
 }
 

@@ -212,6 +212,7 @@ static void V_NAME(store)(tl_dtype type, const float *x, void *dst, int64_t n) {
     case DT_Q8_0:
         for (; i < n / Q8_VALUES; i++) store_q8_block(x + i * Q8_VALUES, (uint8_t *)dst + i * Q8_BYTES);
         break;
-    default: TL_CHECK(!"store: F32, F16, BF16 or Q8_0");
+    case DT_Q4_0: cpu_store_q4(x, dst, n); break; // a row is little beside the products that made it
+    default: TL_CHECK(!"store: F32, F16, BF16, Q8_0 or Q4_0");
     }
 }

@@ -72,7 +72,7 @@ void state_sizes(evaluator *ev, v_statedecl *d, int64_t layer, const int64_t *si
     st->decl = d;
     st->ir = (ir_state){.name = intern(ev, d->def->head.name), .type = d->type, .slots = st->size[0], .width = width, .layer = layer, .per_slot = true};
     st->ir.width0 = n > 1 && st->size[1] > 0 ? width / st->size[1] : width;
-    bool real = d->type == DT_F16 || d->type == DT_F32 || d->type == DT_BF16 || d->type == DT_Q8_0;
+    bool real = d->type == DT_F16 || d->type == DT_F32 || d->type == DT_BF16 || d->type == DT_Q8_0 || d->type == DT_Q4_0;
     if (real && n > 1 && ev->trace->cache_type != DT_COUNT) st->ir.type = ev->trace->cache_type;
     size_t bytes;
     if (!dtype_bytes(st->ir.type, width, &bytes)) ev_fail(ev, at, "the state '%s' has rows of %" PRId64 " values, which %s cannot hold", st->ir.name, width, dtype_table[st->ir.type].name);

@@ -353,9 +353,10 @@ static bool plain_ints(const reader *s) { return s->kind == SRC_I32 && s->offset
 
 static tl_status lower_attention(lowering *l, const ir_node *n) {
     const ir_state *ks = n->state2, *vs = n->state3;
-    bool known = ks->type == DT_F16 || ks->type == DT_F32 || (ks->type == DT_Q8_0 && n->u.attn.dk % 32 == 0 && n->u.attn.dv % 32 == 0);
+    bool blocks = ks->type == DT_Q8_0 || ks->type == DT_Q4_0;
+    bool known = ks->type == DT_F16 || ks->type == DT_F32 || (blocks && n->u.attn.dk % 32 == 0 && n->u.attn.dv % 32 == 0);
     if (ks->type != vs->type || !known)
-        return err_set(l->err, TL_E_UNSUPPORTED, "attention over %s (%s) and %s (%s): both must be f32, f16, or q8_0 with heads of whole blocks", ks->name,
+        return err_set(l->err, TL_E_UNSUPPORTED, "attention over %s (%s) and %s (%s): both must be f32, f16, or q8_0 or q4_0 with heads of whole blocks of 32", ks->name,
                        dtype_table[ks->type].name, vs->name, dtype_table[vs->type].name);
     kernel *k = add_kernel(l, n, run_attention, K_ATTN, n->sym, 0);
     TL_TRY(resolve_inputs(l, k));
@@ -377,9 +378,9 @@ static tl_status lower_attention(lowering *l, const ir_node *n) {
 static tl_status lower_scatter(lowering *l, const ir_node *n) {
     const ir_state *s = n->state2;
     const ir_edge *to = &n->in[0];
-    bool known = s->type == DT_F32 || s->type == DT_F16 || s->type == DT_BF16 || s->type == DT_Q8_0 || s->type == DT_I32;
+    bool known = s->type == DT_F32 || s->type == DT_F16 || s->type == DT_BF16 || s->type == DT_I32;
     int last = n->nout - 1;
-    if (s->type == DT_Q8_0) {
+    if (s->type == DT_Q8_0 || s->type == DT_Q4_0) {
         known = last >= 0 && (last > 0 || !n->sym) && to->stride[last] == 1 && n->size[last] % 32 == 0 && to->offset % 32 == 0 && s->width % 32 == 0;
         for (int i = 0; i < last; i++) known &= to->stride[i] % 32 == 0;
         known &= n->n_in < 3 || (n->in[2].stride[last < 0 ? 0 : last] == 0 && n->u.gather.gstride[0] % 32 == 0);

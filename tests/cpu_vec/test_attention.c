@@ -193,6 +193,8 @@ static const shape shapes[] = {
     {2, 8, 1, 80, 80, 2, 300, DT_F32, 0, 0, true, false, false},
     {5, 6, 2, 96, 64, 2, 513, DT_Q8_0, 0, 0, false, false, false},
     {1, 6, 2, 32, 128, 1, 513, DT_Q8_0, 0, 0, false, false, false},
+    {1, 6, 2, 64, 64, 1, 700, DT_Q4_0, 0, 0, false, false, false},
+    {20, 6, 2, 96, 32, 2, 300, DT_Q4_0, 40, 0, false, false, false},
     {40, 9, 3, 64, 64, 1, 300, DT_F16, 0, 0, false, false, false},
     {70, 2, 2, 64, 80, 1, 600, DT_F16, 90, 0, false, false, false},
     {33, 4, 2, 128, 128, 3, 280, DT_Q8_0, 0, 30, false, false, false},

@@ -138,14 +138,14 @@ static void rope_turns(void **unused) {
     }
 }
 
-static const tl_dtype stored[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0};
+static const tl_dtype stored[] = {DT_F32, DT_F16, DT_BF16, DT_Q8_0, DT_Q4_0};
 enum { STORED = sizeof stored / sizeof *stored };
 
 // Every instruction set stores and loads the very bits of `ref`, whose rules base's tests and this one check.
 static void conversions_are_exact(void **unused) {
     (void)unused;
     for (int t = 0; t < STORED; t++) for (int s = 0; s < SIZES; s++) for (int wild = 0; wild < 2; wild++) {
-        int64_t n = stored[t] == DT_Q8_0 ? (sizes[s] + 31) / 32 * 32 : sizes[s];
+        int64_t n = stored[t] == DT_Q8_0 || stored[t] == DT_Q4_0 ? (sizes[s] + 31) / 32 * 32 : sizes[s];
         size_t bytes;
         assert_true(dtype_bytes(stored[t], n, &bytes));
         float *x = random_floats(n, 0, 2), *back = guard_floats(NULL, n), *want_back = guard_floats(NULL, n);
@@ -193,11 +193,36 @@ static void q8_blocks(void **unused) {
     for (int i = 0; i < 34; i++) assert_int_equal(block[i], 0);
 }
 
+static void q4_blocks(void **unused) {
+    (void)unused;
+    float x[32], y[32];
+    uint8_t block[18];
+    for (int round = 0; round < 200; round++) {
+        float scale = ldexpf(1, (int)random_below(14) - 2), max = 0;
+        for (int i = 0; i < 32; i++) {
+            x[i] = scale * random_normal();
+            max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
+        }
+        table[0].store(DT_Q4_0, x, block, 32);
+        table[0].load(DT_Q4_0, block, y, 32);
+        // half a step of max / 8, and a whole one at the end without a step of its own
+        for (int i = 0; i < 32; i++) check_close(y[i], x[i], 0, max / 8 * 1.01, "ref", "q4_0", i);
+    }
+    x[5] = NAN;
+    table[0].store(DT_Q4_0, x, block, 32);
+    table[0].load(DT_Q4_0, block, y, 32);
+    for (int i = 0; i < 32; i++) assert_true(isnan(y[i]));
+    for (int i = 0; i < 32; i++) x[i] = 0;
+    table[0].store(DT_Q4_0, x, block, 32);
+    table[0].load(DT_Q4_0, block, y, 32);
+    for (int i = 0; i < 32; i++) assert_true(y[i] == 0);
+}
+
 int main(void) {
     n_tables = tables(table);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rms_norm),   cmocka_unit_test(layer_norm),            cmocka_unit_test(softmax_rows), cmocka_unit_test(softmax_edges), cmocka_unit_test(block_maxima_and_sums),
-        cmocka_unit_test(rope_turns), cmocka_unit_test(conversions_are_exact), cmocka_unit_test(q8_blocks),
+        cmocka_unit_test(rope_turns), cmocka_unit_test(conversions_are_exact), cmocka_unit_test(q8_blocks), cmocka_unit_test(q4_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
