@@ -12,7 +12,7 @@
 enum { RING_BYTES = 8 << 20, RING_PARTS = 4, TABLE = 512, MARKS = 1024, LEAST_CC = 80 };
 
 typedef struct function {
-    const char *name;
+    char name[48];
     void *f;
     unsigned shared;  // raised limit
 } function;
@@ -303,7 +303,7 @@ static tl_status find_function(cuda_device *d, const char *name, function **out,
         if (f->f) continue;
         for (int m = 0; m < d->n_modules; m++)
             if (cu.module_function(&f->f, d->modules[m], name) == CU_OK) {
-                f->name = name;
+                snprintf(f->name, sizeof f->name, "%s", name);
                 *out = f;
                 return TL_OK;
             }
