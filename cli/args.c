@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPTIONS = 64, LONG_ONLY = 256 };
+enum { MAX_OPTIONS = 128, LONG_ONLY = 256 };
 
 int args_wrong(const char *name, const char *format, ...) {
     va_list ap;
@@ -97,6 +97,11 @@ static int store(const arg_command *c, const arg_option *o, const char *text) { 
     double value = 0;
     if (o->kind == ARG_FLAG) return *(bool *)o->to = true, -1;
     if (o->kind == ARG_TEXT) return *(const char **)o->to = text, -1;
+    if (o->kind == ARG_LIST) {
+        arg_list *l = o->to;
+        if (l->n == sizeof l->p / sizeof *l->p) return args_wrong(c->name, "--%s is given more than %zu times", o->name, l->n);
+        return l->p[l->n++] = text, -1;
+    }
     if (o->kind == ARG_FLOAT) {
         char *end;
         value = strtod(text, &end);

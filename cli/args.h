@@ -6,13 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { ARG_END, ARG_HEADING, ARG_FLAG, ARG_INT, ARG_I32, ARG_I64, ARG_U64, ARG_FLOAT, ARG_TEXT } arg_kind;
+typedef enum { ARG_END, ARG_HEADING, ARG_FLAG, ARG_INT, ARG_I32, ARG_I64, ARG_U64, ARG_FLOAT, ARG_TEXT, ARG_LIST } arg_kind;
+
+typedef struct arg_list { // of an option that may be repeated; the texts are argv's
+    const char *p[64];
+    size_t n;
+} arg_list;
 
 typedef struct arg_option {
     arg_kind kind;
     const char *name; // without "--"; of a heading its text
     char letter;      // 0: no short form
-    void *to;         // bool, int, int32_t, int64_t, uint64_t, float or const char * by kind
+    void *to;         // bool, int, int32_t, int64_t, uint64_t, float, const char * or arg_list by kind
     const char *value; // what stands for the value in the help; NULL for a flag
     const char *help;
     double low, high; // both bounds are allowed; equal: no bounds

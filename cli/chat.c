@@ -58,11 +58,11 @@ static void on_interrupt(int number) {
     interrupted = 1;
 }
 
-static void show_text(void *ctx, const char *text) {
+static void show_text(void *ctx, const char *text, size_t n) {
     chat *c = ctx;
-    if (c->show_probs) probs_print(&c->probs, text);
-    else print_reply_text(text);
-    fputs(text, c->said);
+    if (c->show_probs) probs_print(&c->probs, text, n);
+    else print_reply_text(text, n);
+    fwrite(text, 1, n, c->said);
 }
 
 static void token_chosen(void *ctx, const float *logits, int64_t n, int32_t id) {
@@ -103,6 +103,7 @@ static int answer(chat *c) {
     if (result == 0 && !chat_add(c, "assistant", text)) result = fail("chat", "out of memory");
     free(text);
     if (result == 0 && c->reply.stop == STOP_CONTEXT) fprintf(stderr, "[the cache is full: -c gives more room]\n");
+    if (result == 0 && c->reply.stop == STOP_TIME) fprintf(stderr, "[cut after %g seconds: --max-time]\n", c->reply.max_seconds);
     if (result == 0 && c->reply.stop == STOP_LENGTH) fprintf(stderr, "[cut after %lld tokens: -n]\n", (long long)c->reply.reply_tokens);
     return result;
 }
@@ -234,7 +235,8 @@ static int talk(chat *c) {
 }
 
 static int chat_with(chat *c, const char *system, int64_t most) {
-    c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c};
+    c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c, .stops = &c->limits->stops,
+                       .max_seconds = (double)c->limits->max_seconds, .ignore_end = c->limits->ignore_end};
     c->probs = (probs){.model = c->o->model};
     if (c->show_probs) c->reply.chosen = token_chosen;
     if (!tl_model_has_chat_template(c->o->model)) { // there is none, or it does not compile: the rendering of nothing says why
@@ -245,12 +247,14 @@ static int chat_with(chat *c, const char *system, int64_t most) {
         tl_free(ids);
     }
     int status = open_session("chat", c->model, 0, 0, c->o);
-    if (status == 0) status = open_sampler("chat", c->sampling, c->model->verbose, &c->reply.sampler);
+    if (status == 0) status = open_sampler("chat", c->sampling, c->o->model, c->model->verbose, &c->reply.sampler);
+    if (status == 0) status = open_constraint("chat", &c->limits->constraint, c->o->model, &c->reply.constraint);
     if (status == 0 && system && !chat_set_system(c, system)) status = fail("chat", "out of memory");
     if (status == 0) status = talk(c);
     drop(c, 0, c->n);
     free(c->messages);
     tl_sampler_free(c->reply.sampler);
+    tl_constraint_free(c->reply.constraint);
     reply_free(&c->reply);
     probs_free(&c->probs);
     return status;
@@ -259,6 +263,7 @@ static int chat_with(chat *c, const char *system, int64_t most) {
 int cli_chat(int argc, char **argv) {
     model_args model = {0};
     sampling_args sampling = SAMPLING_DEFAULT;
+    reply_args limits = {0};
     const char *system = NULL;
     int64_t most = -1;
     bool show_probs = false;
@@ -268,7 +273,7 @@ int cli_chat(int argc, char **argv) {
         {ARG_I64, "n-predict", 'n', &most, "N", "at most N tokens a reply; -1: no limit (default: -1)", -1, 1e9},
         {ARG_FLAG, "show-probs", 0, &show_probs, NULL, "colour tokens by probability; NO_COLOR: numbers", 0, 0},
         {ARG_TEXT, "chat-template", 0, &model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
-        SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), {0}};
+        REPLY_OPTIONS(limits), CONSTRAINT_OPTIONS(limits.constraint), SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), {0}};
     const arg_command command = {.name = "chat", .usage = "[-m MODEL | MODEL] [options]", .options = options, .most = 1,
         .about = "Holds a conversation. On a terminal, /help lists what can be done in it, a backslash at the end of a line\n"
                  "continues the message and Ctrl-C stops a reply. From a pipe, each line is a turn. Replies go to stdout;\n"
@@ -277,7 +282,7 @@ int cli_chat(int argc, char **argv) {
     if (status >= 0) return status;
     if (first < argc && (status = args_positional("chat", argv[first], &model.model)) >= 0) return status;
     opened o;
-    chat c = {.o = &o, .model = &model, .sampling = &sampling, .show_probs = show_probs};
+    chat c = {.o = &o, .model = &model, .sampling = &sampling, .limits = &limits, .show_probs = show_probs};
     if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
     status = chat_with(&c, system, most);
     opened_free(&o);

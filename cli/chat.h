@@ -8,6 +8,7 @@ typedef struct chat {
     opened *o;
     const model_args *model;
     sampling_args *sampling;
+    const reply_args *limits;
     tl_message *messages; // contents are owned; the first one may be the system message
     size_t n, cap;
     reply reply;

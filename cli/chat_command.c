@@ -45,7 +45,7 @@ static const setting *find_setting(const setting *s, char *name) {
 // Applies the changed options; a value that the sampler refuses is taken back.
 static int renew_sampler(chat *c, const sampling_args *old) {
     tl_sampler *fresh = NULL;
-    if (open_sampler("chat", c->sampling, c->model->verbose, &fresh) != 0) {
+    if (open_sampler("chat", c->sampling, c->o->model, c->model->verbose, &fresh) != 0) {
         *c->sampling = *old;
         return 2;
     }

@@ -7,8 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 // ---- messages ----------------------------------------------------------------------------------
@@ -91,22 +89,6 @@ int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_
     const tl_session_options options = {.n_ctx = a->n_ctx ? a->n_ctx : n_ctx, .n_batch = a->n_batch ? a->n_batch : n_batch,
                                         .cache_type = a->cache_type};
     if (tl_session_new(o->model, &options, &o->session, &err) != TL_OK) return fail_with(command, &err);
-    return 0;
-}
-
-int open_sampler(const char *command, const sampling_args *a, bool verbose, tl_sampler **out) {
-    tl_sampling s = a->s;
-    tl_error err;
-    s.seed = (uint64_t)a->seed;
-    if (a->seed == -1 && getrandom(&s.seed, sizeof s.seed, 0) != sizeof s.seed) s.seed = (uint64_t)time(NULL);
-    if (tl_sampler_new(&s, out, &err) != TL_OK) return fail_with(command, &err);
-    if (!verbose) return 0;
-    if (s.temperature <= 0) fprintf(stderr, "sampling: penalties (repeat %g, presence %g, frequency %g, last %d) -> greedy\n",
-                                    (double)s.repeat_penalty, (double)s.presence_penalty, (double)s.frequency_penalty, s.penalty_last_n);
-    else fprintf(stderr, "sampling: penalties (repeat %g, presence %g, frequency %g, last %d) -> top-k %d -> top-p %g -> min-p %g"
-                 " -> temperature %g; seed %llu\n", (double)s.repeat_penalty, (double)s.presence_penalty,
-                 (double)s.frequency_penalty, s.penalty_last_n, s.top_k, (double)s.top_p, (double)s.min_p,
-                 (double)s.temperature, (unsigned long long)s.seed);
     return 0;
 }
 

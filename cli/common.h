@@ -3,6 +3,7 @@
 #define CLI_COMMON_H
 #include "args.h"
 #include "commands.h"
+#include "sampling.h"
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -34,23 +35,6 @@ typedef struct model_args {
     {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
     {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32, q8_0 or q4_0 (default: as the program says)", 0, 0}
 
-typedef struct sampling_args {
-    tl_sampling s;
-    int64_t seed; // -1: from the system's random numbers
-} sampling_args;
-#define SAMPLING_DEFAULT {.s = tl_sampling_default(), .seed = -1}
-#define SAMPLING_OPTIONS(a)                                                                                            \
-    {ARG_HEADING, "Sampling (in this order: penalties, top-k, top-p, min-p, temperature)", 0, NULL, NULL, NULL, 0, 0}, \
-    {ARG_FLOAT, "temp", 0, &(a).s.temperature, "T", "temperature; 0: always the most probable (default: 0.8)", 0, 100}, \
-    {ARG_I32, "top-k", 0, &(a).s.top_k, "N", "only the N most probable; 0: off (default: 40)", 0, 2e9},                \
-    {ARG_FLOAT, "top-p", 0, &(a).s.top_p, "P", "only the fewest that together reach P; 1: off (default: 0.95)", 1e-9, 1}, \
-    {ARG_FLOAT, "min-p", 0, &(a).s.min_p, "P", "only those of at least P times the best; 0: off (default: 0.05)", 0, 1}, \
-    {ARG_FLOAT, "repeat-penalty", 0, &(a).s.repeat_penalty, "X", "for tokens seen lately; 1: off (default: 1)", 1e-3, 1e3}, \
-    {ARG_FLOAT, "presence-penalty", 0, &(a).s.presence_penalty, "X", "taken from their logits (default: 0)", -1e3, 1e3}, \
-    {ARG_FLOAT, "frequency-penalty", 0, &(a).s.frequency_penalty, "X", "the same for each time (default: 0)", -1e3, 1e3}, \
-    {ARG_I32, "repeat-last-n", 0, &(a).s.penalty_last_n, "N", "how many tokens are lately; -1: all (default: 64)", -1, 2e9}, \
-    {ARG_I64, "seed", 's', &(a).seed, "S", "the same seed gives the same choices; -1: any (default: -1)", 0, 0}
-
 // ---- opening -----------------------------------------------------------------------------------
 typedef struct opened {
     tl_engine *engine;
@@ -61,7 +45,6 @@ typedef struct opened {
 int open_model(const char *command, const model_args *a, tl_model_parts parts, opened *o);
 // n_ctx: room that is wanted if -c says nothing (0: the library's choice). n_batch the same.
 int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_t n_batch, opened *o);
-int open_sampler(const char *command, const sampling_args *a, bool verbose, tl_sampler **out);
 void opened_free(opened *o);
 
 // ---- messages ----------------------------------------------------------------------------------

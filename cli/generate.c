@@ -1,4 +1,5 @@
 // generate.c - `tl generate`: continues a text; only the continuation goes to stdout.
+#include "logprobs.h"
 #include "reply.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -10,8 +11,19 @@ typedef struct generate_args {
     sampling_args sampling;
     const char *prompt, *file;
     int64_t most;
-    bool json, parse_special, no_special, ignore_end, chat;
+    reply_args limits;
+    int logprobs, completions;
+    bool json, parse_special, no_special, chat;
 } generate_args;
+
+typedef struct completion { // one of those under way
+    const generate_args *a;
+    const opened *o;
+    FILE *to;               // NULL: stdout
+    char *text;
+    size_t size;
+    json_t *logprobs;       // NULL: not wanted
+} completion;
 
 static volatile int cancelled;
 static void on_interrupt(int number) {
@@ -20,9 +32,15 @@ static void on_interrupt(int number) {
     signal(SIGINT, SIG_DFL); // the second one ends the program at once
 }
 
-static void show_text(void *ctx, const char *text) {
-    if (ctx) fputs(text, ctx);
-    else print_reply_text(text);
+static void show_text(void *ctx, const char *text, size_t n) {
+    completion *c = ctx;
+    if (c->to) fwrite(text, 1, n, c->to);
+    else print_reply_text(text, n);
+}
+
+static void note_token(void *ctx, const float *logits, int64_t n, int32_t id) {
+    completion *c = ctx;
+    json_array_append_new(c->logprobs, logprobs_json(c->o->model, logits, n, id, c->a->logprobs));
 }
 
 static int read_prompt(const generate_args *a, char **text, size_t *n) {
@@ -44,38 +62,65 @@ static tl_status prompt_ids(const generate_args *a, const opened *o, const char 
     return tl_tokenize(o->model, text, n, flags, ids, n_ids, err);
 }
 
-static int print_result(const reply *r, const generate_args *a, char *text, size_t size) {
-    if (!a->json) {
-        if (isatty(STDOUT_FILENO) == 1) putchar('\n');
-        if (a->model.verbose) reply_print_speed(r);
-        return 0;
-    }
+static json_t *result_json(const reply *r, const completion *c) {
     double prompt = r->prompt_seconds, said = r->reply_seconds;
-    return print_json(json_pack("{s:o, s:I, s:I, s:s, s:o, s:o}", "text", json_bytes(text, size), "prompt_tokens",
-                                (json_int_t)r->prompt_tokens, "tokens", (json_int_t)r->reply_tokens, "stop", stop_name(r->stop),
-                                "prompt_tokens_per_second", json_real_or_null((double)r->all_prompt / prompt),
-                                "tokens_per_second", json_real_or_null((double)r->all_reply / said)));
+    json_t *j = json_pack("{s:o, s:I, s:I, s:s, s:o, s:o}", "text", json_bytes(c->text, c->size), "prompt_tokens",
+                          (json_int_t)r->prompt_tokens, "tokens", (json_int_t)r->reply_tokens, "stop", stop_name(r->stop),
+                          "prompt_tokens_per_second", json_real_or_null((double)r->all_prompt / prompt),
+                          "tokens_per_second", json_real_or_null((double)r->all_reply / said));
+    if (r->stop_text) json_object_set_new(j, "stop_text", json_bytes(r->stop_text, strlen(r->stop_text)));
+    if (r->constraint) json_object_set_new(j, "completed_bytes", json_integer((json_int_t)r->completed));
+    if (r->constraint) json_object_set_new(j, "tokens_without_choice", json_integer((json_int_t)r->jumped));
+    if (c->logprobs) json_object_set(j, "logprobs", c->logprobs);
+    return j;
+}
+
+// Completion i: its own sequence of random numbers; the prompt is in the cache from the second one on.
+static int complete(generate_args *a, reply *r, const int32_t *ids, size_t n, int i, json_t *results) {
+    completion c = {.a = a, .o = r->o, .logprobs = a->logprobs >= 0 ? json_array() : NULL};
+    tl_error err;
+    a->sampling.s.sequence = (uint64_t)i;
+    int status = open_sampler("generate", &a->sampling, r->o->model, a->model.verbose && i == 0, &r->sampler);
+    if (status != 0) return json_decref(c.logprobs), status;
+    for (size_t k = 0; i > 0 && k + 1 < n; k++) tl_sampler_accept(r->sampler, ids[k]);
+    if (a->json) c.to = open_memstream(&c.text, &c.size);
+    r->ctx = &c;
+    r->chosen = c.logprobs ? note_token : NULL;
+    tl_status done = reply_run(r, ids, n, &err);
+    if (c.to) fclose(c.to);
+    if (done != TL_OK) status = fail_with("generate", &err);
+    else if (a->json) json_array_append_new(results, result_json(r, &c));
+    else if (isatty(STDOUT_FILENO) == 1 || a->completions > 1) putchar('\n');
+    tl_sampler_free(r->sampler);
+    r->sampler = NULL;
+    free(c.text);
+    json_decref(c.logprobs);
+    return status;
 }
 
 static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t n) {
-    char *text = NULL;
-    size_t size = 0;
-    tl_error err;
-    tl_status done = TL_E_MEMORY;
-    reply r = {.o = o, .most = a->most, .ignore_end = a->ignore_end, .cancel = &cancelled, .show = show_text};
+    reply r = {.o = o, .most = a->most, .ignore_end = a->limits.ignore_end, .stops = &a->limits.stops, .cancel = &cancelled,
+               .max_seconds = (double)a->limits.max_seconds, .show = show_text};
+    json_t *results = json_array();
     int64_t train = tl_model_n_ctx_train(o->model), room = (int64_t)n + (a->most < 0 ? 2048 : a->most);
     if (n == 0) return fail("generate", "the prompt has no tokens, and the model asks for none at the start: give -p");
     if (train > 0 && room > train) room = (int64_t)n < train ? train : (int64_t)n;
-    int status = open_session("generate", &a->model, room, 0, o);
-    if (status == 0) status = open_sampler("generate", &a->sampling, a->model.verbose, &r.sampler);
-    if (status != 0) return status;
-    if (a->json) r.ctx = open_memstream(&text, &size);
+    int status = open_constraint("generate", &a->limits.constraint, o->model, &r.constraint);
+    if (status == 0) status = open_session("generate", &a->model, room, 0, o);
     signal(SIGINT, on_interrupt);
-    done = reply_run(&r, ids, n, &err);
-    if (r.ctx) fclose(r.ctx);
-    status = done == TL_OK ? print_result(&r, a, text, size) : fail_with("generate", &err);
-    free(text);
-    tl_sampler_free(r.sampler);
+    sampling_fix_seed(&a->sampling);
+    for (int i = 0; i < a->completions && status == 0 && !cancelled; i++) {
+        if (a->completions > 1 && !a->json && i > 0) fprintf(stderr, "[%d of %d]\n", i + 1, a->completions);
+        status = complete(a, &r, ids, n, i, results);
+    }
+    if (status == 0 && a->json) {
+        json_t *first = json_array_get(results, 0);
+        status = print_json(a->completions == 1 ? json_incref(first) : json_pack("{s:O}", "completions", results));
+    } else if (status == 0 && a->model.verbose) {
+        reply_print_speed(&r);
+    }
+    json_decref(results);
+    tl_constraint_free(r.constraint);
     reply_free(&r);
     return status != 0 ? status : cancelled ? 1 : 0;
 }
@@ -98,7 +143,7 @@ static int generate(generate_args *a) {
 }
 
 int cli_generate(int argc, char **argv) {
-    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256};
+    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256, .logprobs = -1, .completions = 1};
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "prompt", 'p', &a.prompt, "TEXT", "the text to continue", 0, 0},
@@ -107,14 +152,17 @@ int cli_generate(int argc, char **argv) {
         {ARG_FLAG, "chat", 0, &a.chat, NULL, "the text is a user's message in the model's chat template", 0, 0},
         {ARG_FLAG, "parse-special", 0, &a.parse_special, NULL, "special tokens in the text are tokens, not text", 0, 0},
         {ARG_FLAG, "no-special", 0, &a.no_special, NULL, "do not add the special tokens that the model asks for", 0, 0},
-        {ARG_FLAG, "ignore-eos", 0, &a.ignore_end, NULL, "go on after an end token", 0, 0},
+        {ARG_INT, "n", 0, &a.completions, "N", "N completions of the one prompt (default: 1)", 1, 100000},
+        REPLY_OPTIONS(a.limits),
         {ARG_FLAG, "json", 0, &a.json, NULL, "text, counts, why it stopped and speed", 0, 0},
+        {ARG_INT, "logprobs", 0, &a.logprobs, "K", "with --json: each token's log-probability and the K best", 0, LOGPROBS_MOST},
         {ARG_TEXT, "chat-template", 0, &a.model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
-        SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), {0}};
+        CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE) [options]", .options = options, .most = 1,
         .about = "Continues a text; only the continuation goes to stdout. Without -p and -f it reads stdin."};
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
+    if (a.logprobs >= 0 && !a.json) return args_wrong("generate", "--logprobs needs --json");
     if (a.prompt && a.file) return args_wrong("generate", "give either -p TEXT or -f FILE");
     if (first < argc && (status = args_positional("generate", argv[first], &a.model.model)) >= 0) return status;
     return generate(&a);

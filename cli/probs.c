@@ -43,12 +43,12 @@ void probs_add(probs *p, const float *logits, int64_t n, int32_t id) {
 // From sure to doubtful: plain green, green, yellow, orange, red of the 256 colours.
 static int color_of(double p) { return p >= 0.9 ? 34 : p >= 0.6 ? 112 : p >= 0.3 ? 220 : p >= 0.1 ? 208 : 196; }
 
-void probs_print(probs *p, const char *text) {
+void probs_print(probs *p, const char *text, size_t n) {
     double least = 1;
     for (size_t i = p->told; i < p->n; i++) least = (double)p->list[i].p < least ? (double)p->list[i].p : least;
     bool known = p->told < p->n;
     if (p->color && known) printf("\033[38;5;%dm", color_of(least));
-    print_reply_text(text);
+    print_reply_text(text, n);
     if (p->color && known) printf("\033[0m");
     for (size_t i = p->told; i < p->n && !p->color; i++) printf("[%.2f]", (double)p->list[i].p);
     fflush(stdout);

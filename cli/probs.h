@@ -21,7 +21,7 @@ typedef struct probs { // zero, then the first two set
 
 void probs_add(probs *p, const float *logits, int64_t n, int32_t id);
 // Prints text that the tokens added since the last call gave: coloured, or with the probabilities of these tokens behind it.
-void probs_print(probs *p, const char *text);
+void probs_print(probs *p, const char *text, size_t n);
 // Ends a reply: on stderr, the alternatives where the model was least sure.
 void probs_end(probs *p);
 void probs_free(probs *p);

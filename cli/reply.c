@@ -16,7 +16,7 @@ bool token_list_add(token_list *l, int32_t id) {
 }
 
 const char *stop_name(stop_reason s) {
-    static const char *const names[] = {"end", "length", "context", "cancelled"};
+    static const char *const names[] = {"end", "length", "context", "cancelled", "stop", "time", "stuck"};
     return names[s];
 }
 
@@ -25,12 +25,12 @@ void reply_free(reply *r) {
     r->held = (token_list){0};
 }
 
-void print_reply_text(const char *text) {
+void print_reply_text(const char *text, size_t n) {
     if (isatty(STDOUT_FILENO) != 1) {
-        fputs(text, stdout);
+        fwrite(text, 1, n, stdout);
     } else {
-        for (const char *p = text; *p; p++)
-            if ((unsigned char)*p >= ' ' || *p == '\n' || *p == '\t') putchar(*p);
+        for (size_t i = 0; i < n; i++)
+            if ((unsigned char)text[i] >= ' ' || text[i] == '\n' || text[i] == '\t') putchar(text[i]);
     }
     fflush(stdout);
 }
@@ -66,48 +66,197 @@ static tl_status compute_prompt(reply *r, const int32_t *ids, size_t n, const fl
     return status;
 }
 
-static tl_status sample_reply(reply *r, const float *logits, tl_decoder *d, tl_error *err) {
-    const tl_model *m = r->o->model;
-    int64_t n_vocab = tl_model_n_vocab(m);
-    r->stop = STOP_LENGTH;
-    for (int64_t i = 0; r->most < 0 || i < r->most; i++) {
-        if (r->cancel && *r->cancel) return r->stop = STOP_CANCELLED, TL_OK;
-        int32_t id = tl_sampler_pick(r->sampler, logits, n_vocab);
-        if (id < 0) {
-            *err = (tl_error){.code = TL_E_FORMAT, .offset = -1, .message = "all logits are NaN: the model's weights are broken"};
-            return err->code;
-        }
-        tl_sampler_accept(r->sampler, id);
-        if (!r->ignore_end && tl_token_is_end(m, id)) return r->stop = STOP_END, TL_OK;
-        r->reply_tokens++, r->all_reply++;
-        if (r->chosen) r->chosen(r->ctx, logits, n_vocab, id);
-        const char *text = tl_decoder_put(d, id);
-        if (*text) r->show(r->ctx, text);
-        if (i + 1 == r->most) break; // the next token's logits are not wanted
-        const tl_row row = {.token = id, .logits = true};
-        tl_status status = tl_session_step(r->o->session, &row, 1, &logits, err);
+// ---- one reply ---------------------------------------------------------------------------------
+typedef struct turn {
+    reply *r;
+    const float *logits;
+    tl_decoder *decoder;
+    text_output out;
+    double start;
+    uint64_t *mask;         // a copy without end tokens, for ignore_end
+    uint32_t state, shown;  // of the constraint: after the tokens, after what has been shown
+    tl_error *err;
+} turn;
+
+// What is shown under a constraint moves a state along, so that it can be made whole wherever it is cut.
+static void show_text(void *ctx, const char *text, size_t n) {
+    turn *t = ctx;
+    if (t->r->constraint && tl_constraint_next_text(t->r->constraint, t->shown, text, n, &t->shown, NULL) != TL_OK) t->shown = 0;
+    t->r->show(t->r->ctx, text, n);
+}
+
+// A decoder mends what is not UTF-8; under a constraint a token's bytes are text as they are.
+static tl_status put_token(turn *t, int32_t id) {
+    size_t n = 0;
+    const char *text;
+    if (t->r->constraint) {
+        text = tl_token_text(t->r->o->model, id, false, &n);
+    } else {
+        text = tl_decoder_put(t->decoder, id);
+        n = strlen(text);
+    }
+    return output_put(&t->out, text, n) ? TL_OK : no_memory(t->err);
+}
+
+static bool limit_reached(turn *t) {
+    reply *r = t->r;
+    if (r->cancel && *r->cancel) return r->stop = STOP_CANCELLED, true;
+    if (t->out.stopped) return r->stop = STOP_TEXT, r->stop_text = t->out.stopped, true;
+    if (r->most >= 0 && r->reply_tokens >= r->most) return r->stop = STOP_LENGTH, true;
+    if (r->max_seconds > 0 && seconds_now() - t->start >= r->max_seconds) return r->stop = STOP_TIME, true;
+    return false;
+}
+
+// The mask (NULL: everything) without the tokens that end a reply.
+static tl_status without_ends(turn *t, const uint64_t **mask, bool *any) {
+    const tl_model *m = t->r->o->model;
+    int64_t n = tl_model_n_vocab(m), words = (n + 63) / 64;
+    if (!t->mask && !(t->mask = malloc(sizeof *t->mask * (size_t)words))) return no_memory(t->err);
+    *any = false;
+    for (int64_t w = 0; w < words; w++) {
+        uint64_t bits = *mask ? (*mask)[w] : UINT64_MAX;
+        for (uint64_t rest = bits; rest; rest &= rest - 1)
+            if (tl_token_is_end(m, (int32_t)(64 * w + __builtin_ctzll(rest)))) bits &= ~(rest & -rest);
+        t->mask[w] = bits;
+        *any |= bits != 0;
+    }
+    *mask = t->mask;
+    return TL_OK;
+}
+
+// What may come next. Without a constraint the mask is made once, where one is needed at all.
+static tl_status allowed(turn *t, const uint64_t **mask, bool *any) {
+    reply *r = t->r;
+    *mask = t->mask, *any = true;
+    if (!r->constraint) return r->ignore_end && !t->mask ? without_ends(t, mask, any) : TL_OK;
+    tl_status status = tl_constraint_mask(r->constraint, t->state, mask, any, t->err);
+    if (status == TL_OK && r->ignore_end && tl_constraint_may_end(r->constraint, t->state)) status = without_ends(t, mask, any);
+    return status;
+}
+
+// The next token; -1 with r->stop set: there is none.
+static tl_status choose(turn *t, int32_t *id) {
+    reply *r = t->r;
+    const uint64_t *mask;
+    bool any;
+    *id = -1;
+    tl_status status = allowed(t, &mask, &any);
+    if (status != TL_OK) return status;
+    if (any) *id = tl_sampler_pick_masked(r->sampler, t->logits, tl_model_n_vocab(r->o->model), mask);
+    if (*id >= 0) return TL_OK;
+    if (r->constraint) return r->stop = tl_constraint_may_end(r->constraint, t->state) ? STOP_END : STOP_STUCK, TL_OK;
+    *t->err = (tl_error){.code = TL_E_FORMAT, .offset = -1, .message = "all logits are NaN: the model's weights are broken"};
+    return t->err->code;
+}
+
+// A token of the reply, chosen or forced.
+static tl_status take(turn *t, int32_t id) {
+    reply *r = t->r;
+    tl_sampler_accept(r->sampler, id);
+    if (r->constraint) {
+        tl_status status = tl_constraint_next(r->constraint, t->state, id, &t->state, t->err);
+        if (status != TL_OK) return status;
+    }
+    r->reply_tokens++, r->all_reply++;
+    return put_token(t, id);
+}
+
+// How many of the tokens lead on from the state.
+static size_t fitting(turn *t, const int32_t *ids, size_t n) {
+    uint32_t state = t->state;
+    size_t i = 0;
+    while (i < n && tl_constraint_next(t->r->constraint, state, ids[i], &state, t->err) == TL_OK && state != 0) i++;
+    return i;
+}
+
+enum { JUMP_MOST = 64 };
+// Where nothing but one text can follow, its tokens are taken without asking the model, all but the last: the text behind it
+// may go on in the same token.
+static tl_status jump(turn *t, tl_row *rows, size_t *n) {
+    reply *r = t->r;
+    const char *text;
+    size_t n_text, n_ids = 0;
+    int32_t *ids = NULL;
+    if (!r->constraint || r->chosen || t->out.stopped) return TL_OK;
+    tl_status status = tl_constraint_forced(r->constraint, t->state, &text, &n_text, t->err);
+    if (status != TL_OK || n_text < 2) return status;
+    status = tl_tokenize(r->o->model, text, n_text, 0, &ids, &n_ids, t->err);
+    if (status != TL_OK) return status;
+    size_t room = r->most < 0 ? JUMP_MOST : (size_t)(r->most - r->reply_tokens);
+    int64_t batch = tl_session_n_batch(r->o->session), free_slots = tl_session_free_slots(r->o->session);
+    size_t take_n = fitting(t, ids, n_ids) == n_ids && n_ids > 0 ? n_ids - 1 : 0;
+    while (take_n > 0 && (take_n > room || take_n >= JUMP_MOST || (int64_t)(take_n + *n) > batch || (int64_t)(take_n + *n) > free_slots)) take_n--;
+    for (size_t i = 0; i < take_n && status == TL_OK && !t->out.stopped; i++) {
+        status = take(t, ids[i]);
+        rows[(*n)++] = (tl_row){.token = ids[i]};
+        r->jumped++;
+    }
+    tl_free(ids);
+    if (take_n) tl_sampler_seek(r->sampler, tl_sampler_position(r->sampler) + take_n);
+    return status;
+}
+
+static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r->stop where there is no room
+    reply *r = t->r;
+    rows[n - 1].logits = true;
+    tl_status status = tl_session_step(r->o->session, rows, n, &t->logits, t->err);
+    for (size_t i = 0; i < n && status == TL_OK; i++)
+        if (!token_list_add(&r->held, rows[i].token)) status = no_memory(t->err);
+    return status;
+}
+
+static tl_status sample_reply(turn *t) {
+    reply *r = t->r;
+    tl_row rows[JUMP_MOST + 1];
+    while (!limit_reached(t)) {
+        int32_t id;
+        size_t n = 0;
+        tl_status status = choose(t, &id);
+        if (status != TL_OK || id < 0) return status;
+        if (!r->ignore_end && tl_token_is_end(r->o->model, id)) return r->stop = STOP_END, tl_sampler_accept(r->sampler, id), TL_OK;
+        if (r->chosen) r->chosen(r->ctx, t->logits, tl_model_n_vocab(r->o->model), id);
+        status = take(t, id);
+        if (status != TL_OK) return status;
+        if (limit_reached(t)) return TL_OK; // the next token's logits are not wanted
+        rows[n++] = (tl_row){.token = id};
+        status = jump(t, rows, &n);
+        if (status == TL_OK) status = compute(t, rows, n);
         if (status == TL_E_LIMIT) return r->stop = STOP_CONTEXT, TL_OK;
         if (status != TL_OK) return status;
-        if (!token_list_add(&r->held, id)) return no_memory(err);
     }
     return TL_OK;
 }
 
+// The end of the text: what was held back, and under a constraint what makes it whole.
+static tl_status end_reply(turn *t) {
+    reply *r = t->r;
+    const char *rest = tl_decoder_end(t->decoder);
+    if (!output_put(&t->out, rest, strlen(rest))) return no_memory(t->err);
+    if (!t->out.stopped) output_flush(&t->out);
+    if (!r->constraint || tl_constraint_may_end(r->constraint, t->shown)) return TL_OK;
+    tl_status status = tl_constraint_shortest(r->constraint, t->shown, &rest, &r->completed, t->err);
+    if (status == TL_OK) r->show(r->ctx, rest, r->completed);
+    return status;
+}
+
 tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err) {
-    const float *logits = NULL;
-    tl_decoder *d;
-    r->reply_tokens = 0;
-    tl_status status = compute_prompt(r, ids, n, &logits, err);
-    if (status == TL_E_CANCELLED) return r->stop = STOP_CANCELLED, TL_OK;
+    turn t = {.r = r, .err = err, .out = {.stops = r->stops, .show = show_text}};
+    t.out.ctx = &t;
+    r->reply_tokens = r->jumped = 0, r->completed = 0, r->stop_text = NULL;
+    if (r->constraint) t.state = t.shown = tl_constraint_start(r->constraint);
+    tl_status status = compute_prompt(r, ids, n, &t.logits, err);
+    bool cancelled = status == TL_E_CANCELLED;
+    if (status != TL_OK && !cancelled) return status;
+    status = tl_decoder_new(r->o->model, false, &t.decoder, err);
     if (status != TL_OK) return status;
-    status = tl_decoder_new(r->o->model, false, &d, err);
-    if (status != TL_OK) return status;
-    double start = seconds_now();
-    status = sample_reply(r, logits, d, err);
-    const char *rest = tl_decoder_end(d);
-    if (*rest) r->show(r->ctx, rest);
-    r->reply_seconds += seconds_now() - start;
-    tl_decoder_free(d);
+    t.start = seconds_now();
+    r->stop = STOP_CANCELLED;
+    if (!cancelled) status = sample_reply(&t);
+    if (status == TL_OK) status = end_reply(&t);
+    r->reply_seconds += seconds_now() - t.start;
+    tl_decoder_free(t.decoder);
+    output_free(&t.out);
+    free(t.mask);
     return status;
 }
 

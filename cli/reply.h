@@ -2,8 +2,11 @@
 #ifndef CLI_REPLY_H
 #define CLI_REPLY_H
 #include "common.h"
+#include "output.h"
 
-typedef enum { STOP_END, STOP_LENGTH, STOP_CONTEXT, STOP_CANCELLED } stop_reason;
+// What ended a reply: an end token (or a constraint that allows nothing more), the number of tokens, a full cache, the user,
+// a stop string, --max-time, a constraint that no token of the vocabulary fits.
+typedef enum { STOP_END, STOP_LENGTH, STOP_CONTEXT, STOP_CANCELLED, STOP_TEXT, STOP_TIME, STOP_STUCK } stop_reason;
 
 typedef struct token_list {
     int32_t *p;
@@ -17,13 +20,19 @@ typedef struct reply { // zero, then the first group set by the caller
     int64_t most;       // tokens of a reply; -1: until the end token or the cache is full
     bool ignore_end;    // end tokens are text like any other
     volatile int *cancel; // may be NULL
-    void (*show)(void *ctx, const char *text); // new text of the reply
+    void (*show)(void *ctx, const char *text, size_t n); // new text of the reply
     // May be NULL: the token chosen from n logits, before its text is shown.
     void (*chosen)(void *ctx, const float *logits, int64_t n, int32_t id);
     void *ctx;
+    const arg_list *stops;     // stop strings; may be NULL
+    double max_seconds;        // from the end of the prompt on; 0: no limit
+    tl_constraint *constraint; // may be NULL
 
     token_list held;    // the tokens whose keys and values the cache has
     stop_reason stop;
+    const char *stop_text;     // the stop string of STOP_TEXT
+    size_t completed;          // bytes at the end of the reply that the constraint added, since something had cut it
+    int64_t jumped;            // tokens that the constraint left no choice about, which were not sampled
     int64_t prompt_tokens, prompt_computed, reply_tokens; // of the last reply
     int64_t all_prompt, all_reply;                         // of all replies: computed ones
     double prompt_seconds, reply_seconds;                  // of all replies
@@ -37,5 +46,5 @@ const char *stop_name(stop_reason s);
 void reply_free(reply *r);
 
 // For `show`: text for a terminal loses control characters other than newline and tab.
-void print_reply_text(const char *text);
+void print_reply_text(const char *text, size_t n);
 #endif

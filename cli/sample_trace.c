@@ -88,7 +88,7 @@ static int trace_with(trace *t, opened *o, const int32_t *ids, size_t n) {
     json_t *all = t->a->json ? json_array() : NULL;
     if (n == 0) return json_decref(all), fail("sample-trace", "the prompt has no tokens, and the model asks for none at the start: give -p");
     int status = open_session("sample-trace", &t->a->model, (int64_t)n + t->a->tokens, 0, o);
-    if (status == 0) status = open_sampler("sample-trace", &t->a->sampling, t->a->model.verbose, &s);
+    if (status == 0) status = open_sampler("sample-trace", &t->a->sampling, o->model, t->a->model.verbose, &s);
     if (status == 0) {
         tl_sampler_watch(s, on_step, t, (size_t)t->a->shown);
         status = run(t, o, s, ids, n, all);

@@ -246,6 +246,31 @@ TL_API void tl_sampler_watch(tl_sampler *s, tl_sampler_step_fn *step, void *ctx,
 // The names of the chain as it was read: i from 0; NULL behind the last one. Samplers that are off are in it.
 TL_API const char *tl_sampler_name(const tl_sampler *s, size_t i);
 
+// ---- constraints -----------------------------------------------------------------------------------
+// What a reply must be, as a mask over the vocabulary for the next token: docs/generation.md. A state stands for a text so
+// far; it is a number, valid for its constraint, and many sequences may use one constraint. One thread at a time.
+typedef struct tl_constraint tl_constraint;
+typedef enum {
+    TL_CONSTRAINT_GRAMMAR,     // GBNF; the rule `root`
+    TL_CONSTRAINT_JSON_SCHEMA, // JSON text of a schema; what cannot be promised is TL_E_UNSUPPORTED
+    TL_CONSTRAINT_REGEX,       // the whole reply matches
+    TL_CONSTRAINT_CHOICES,     // one of these, on lines of their own, or between '|' in one line
+} tl_constraint_kind;
+// TL_E_FORMAT, TL_E_UNSUPPORTED, TL_E_LIMIT: what is wrong with the text. The model must outlive the constraint.
+TL_API tl_status tl_constraint_new(tl_model *m, tl_constraint_kind kind, const char *text, size_t n, tl_constraint **out, tl_error *err);
+TL_API void tl_constraint_free(tl_constraint *c);
+TL_API uint32_t tl_constraint_start(const tl_constraint *c); // the state of the empty text; 0 is the state where nothing fits
+// For tl_sampler_pick_masked; valid until the next call. End tokens are in it where the text may end, and nowhere else. Made
+// when a state is first asked for, and kept. *any: something may come.
+TL_API tl_status tl_constraint_mask(tl_constraint *c, uint32_t state, const uint64_t **mask, bool *any, tl_error *err);
+TL_API tl_status tl_constraint_next(tl_constraint *c, uint32_t state, int32_t token, uint32_t *next, tl_error *err);
+TL_API tl_status tl_constraint_next_text(tl_constraint *c, uint32_t state, const char *text, size_t n, uint32_t *next, tl_error *err);
+TL_API bool tl_constraint_may_end(const tl_constraint *c, uint32_t state);
+// Bytes that must come next, since nothing else can; none where the text may end. Valid until the next call.
+TL_API tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
+// The fewest bytes that make a text whole which something has cut.
+TL_API tl_status tl_constraint_shortest(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
+
 // ---- programs ----------------------------------------------------------------------------------------
 typedef struct tl_program_options {
     const char *file;            // shown in messages and the base of imports

@@ -5,6 +5,7 @@
 #include "gguf/quant.h"
 #include "run/run.h"
 #include "run/tokenizer_gguf.h"
+#include "text/grammar.h"
 
 // ---- output.weight -------------------------------------------------------------------------------
 typedef struct bad_search {
@@ -202,6 +203,7 @@ void tl_model_free(tl_model *m) {
     if (!m) return;
     ev_free(m->program);
     chat_template_free(m->chat);
+    grammar_vocab_free(m->vocab);
     tokenizer_free(m->tok);
     model_file_close(&m->m);
     mem_free(m->name);

@@ -23,6 +23,7 @@ struct tl_model {
     ev_model *others;         // opened by programs
     int64_t n_vocab, n_ctx_train;
     bool no_repair;
+    struct grammar_vocab *vocab; // for constraints; made for the first one
 };
 
 // A program's evaluator with what it may reach of the outside world. Both outlive neither `o` nor what that points to.

@@ -37,4 +37,8 @@ tl_status grammar_next_bytes(grammar_matcher *m, uint32_t state, str bytes, uint
 bool grammar_may_end(const grammar_matcher *m, uint32_t state); // the text so far is whole
 // Writes up to `cap` bytes that must come next, because nothing else can (jump-ahead); stops where the text may end.
 tl_status grammar_forced(grammar_matcher *m, uint32_t state, char *buf, size_t cap, size_t *n, tl_error *err);
+enum { GRAMMAR_MOST_REST = 1 << 20 };
+// Appends the shortest text that makes the text so far whole; nothing where it is. Every state but GRAMMAR_DEAD has one.
+// TL_E_LIMIT: over GRAMMAR_MOST_REST bytes.
+tl_status grammar_shortest(grammar_matcher *m, uint32_t state, sbuf *out, tl_error *err);
 #endif

@@ -24,7 +24,9 @@ struct grammar {
     VEC(g_rule) rules;
     VEC(g_set) sets;
     uint32_t root;
+    uint32_t *least; // by element: the fewest bytes from it to the end of its alternative; G_NEVER
 };
+#define G_NEVER UINT32_MAX
 
 static inline bool set_has(const g_set *s, unsigned char b) { return s->bits[b >> 6] >> (b & 63) & 1; }
 static inline void set_add(g_set *s, unsigned lo, unsigned hi) {
@@ -33,4 +35,6 @@ static inline void set_add(g_set *s, unsigned lo, unsigned hi) {
 
 // grammar_check.c: TL_E_FORMAT naming a rule that is left recursive. names[rule] may be an empty string.
 tl_status grammar_check(const grammar *g, const str *names, tl_error *err);
+// grammar_least.c: fills `least`. TL_E_FORMAT: no text of the grammar ever ends.
+tl_status grammar_measure(grammar *g, tl_error *err);
 #endif

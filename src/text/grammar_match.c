@@ -2,39 +2,9 @@
 //
 // A stack is (element to read, stack below), shared by hash consing, so equal stacks have equal numbers; number 0 is the
 // empty stack: the text is whole. A state is a sorted set of stacks whose top is a byte set (or the empty stack).
-#include "text/grammar_int.h"
-#include "text/grammar_vocab.h"
+#include "text/grammar_run.h"
 
 enum { MAX_STACKS = 1 << 24, MAX_STATES = 1 << 18, MASK_BYTES = 64 << 20 };
-#define NONE UINT32_MAX
-
-typedef struct stack {
-    uint32_t elem, below;
-} stack;
-typedef struct state {
-    uint32_t first, n; // items[first .. first + n)
-    uint32_t *next;    // by byte, NONE where not known yet; NULL: none is
-    uint32_t mask;     // slot, or NONE
-    bool whole;
-} state;
-typedef VEC(uint32_t) numbers;
-
-struct grammar_matcher {
-    const grammar *g;
-    const grammar_vocab *v;
-    VEC(stack) stacks;
-    numbers stack_slots, seen; // hash table; stamp of the last closure that met the stack
-    VEC(state) states;
-    numbers items, state_slots;
-    numbers todo, found;
-    uint32_t stamp;
-    uint32_t *path; // states along the trie
-    uint64_t **masks;
-    uint32_t *owner; // state whose mask a slot holds
-    size_t n_masks, cap_masks, turn;
-    tl_error *err;
-};
-
 static tl_status no_memory(tl_error *err) { return err_set(err, TL_E_MEMORY, "out of memory"); }
 
 // ---- stacks --------------------------------------------------------------------------------------
@@ -78,6 +48,7 @@ static tl_status stack_id(grammar_matcher *m, uint32_t elem, uint32_t below, uin
 
 static tl_status visit(grammar_matcher *m, uint32_t elem, uint32_t below) { // once per closure
     uint32_t id;
+    if (m->g->least[elem] == G_NEVER) return TL_OK; // no way out from here
     TL_TRY(stack_id(m, elem, below, &id));
     if (m->seen.p[id] == m->stamp) return TL_OK;
     m->seen.p[id] = m->stamp;

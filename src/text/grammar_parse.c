@@ -448,7 +448,8 @@ static tl_status finish(parser *p, const char *root) {
         return err_set(p->err, TL_E_FORMAT, "the grammar has no rule '%s' to start with",
                        str_escape(esc, sizeof esc, str_of(root)));
     p->g->root = (uint32_t)*id;
-    return grammar_check(p->g, p->names.p, p->err);
+    TL_TRY(grammar_check(p->g, p->names.p, p->err));
+    return grammar_measure(p->g, p->err);
 }
 
 tl_status grammar_parse(str gbnf, const char *root, grammar **out, tl_error *err) {
@@ -474,5 +475,6 @@ void grammar_free(grammar *g) {
     vec_free(&g->alts);
     vec_free(&g->rules);
     vec_free(&g->sets);
+    mem_free(g->least);
     mem_free(g);
 }

@@ -85,7 +85,7 @@ class Text(ModelCase):
 
     def test_verbose_tells_the_order_of_sampling(self):
         _, err = self.tl("generate", "-m", self.model, "-p", "hello", "-n", "1", "-v", "--seed", "3")
-        order = [err.decode().index(word) for word in ("penalties", "top-k", "top-p", "min-p", "temperature")]
+        order = [err.decode().index(word) for word in ("penalties", "top_k", "top_p", "min_p", "temperature")]
         self.assertEqual(order, sorted(order))
         self.assertIn(b"seed 3", err)
 

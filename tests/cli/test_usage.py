@@ -26,7 +26,7 @@ WRONG = [
     (["generate", "-p", "x", "--temp", "warm"], "not a number"),
     (["generate", "-p", "x", "--temp", "nan"], "not a number"),
     (["generate", "-p", "x", "--top-p", "1.5"], "between"),
-    (["generate", "-p", "x", "--top-p", "0"], "between"),
+    (["generate", "-p", "x", "--top-p", "-0.5"], "between"),
     (["generate", "-p", "x", "--min-p", "-0.1"], "between"),
     (["generate", "-p", "x", "-t", "5000"], "between"),
     (["generate", "--p", "x"], "the beginning of several options"),
