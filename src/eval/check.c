@@ -414,6 +414,7 @@ tl_status chk_program(checker *c, arena *a, diag_list *dl, const char *file, str
     add_builtins(c, builtins_core);
     add_builtins(c, builtins_tensor);
     add_builtins(c, builtins_model);
+    add_builtins(c, builtins_sample);
     add_builtins(c, builtins_relation);
     add_builtins(c, builtins_files);
     c->std = c->scope = arena_new(a, chk_scope);
