@@ -1,4 +1,5 @@
 // generate.c - `tl generate`: continues a text; only the continuation goes to stdout.
+#include "batch.h"
 #include "logprobs.h"
 #include "reply.h"
 #include <signal.h>
@@ -9,11 +10,11 @@
 typedef struct generate_args {
     model_args model;
     sampling_args sampling;
-    const char *prompt, *file;
+    const char *prompt, *file, *prompts, *out;
     int64_t most;
     reply_args limits;
-    int logprobs, completions;
-    bool json, parse_special, no_special, chat;
+    int logprobs, completions, parallel;
+    bool overwrite, json, parse_special, no_special, chat;
 } generate_args;
 
 typedef struct completion { // one of those under way
@@ -142,8 +143,17 @@ static int generate(generate_args *a) {
     return status;
 }
 
+static bool constraint_given(const constraint_args *c) { return c->grammar || c->grammar_file || c->schema || c->schema_file || c->regex || c->choices; }
+
+static int generate_many(const generate_args *a) {
+    const batch_args b = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .prompts = a->prompts, .out = a->out, .parallel = a->parallel, .most = a->most, .chat = a->chat,
+                          .parse_special = a->parse_special, .no_special = a->no_special, .ignore_end = a->limits.ignore_end, .overwrite = a->overwrite, .cancel = &cancelled};
+    signal(SIGINT, on_interrupt);
+    return batch_generate(&b);
+}
+
 int cli_generate(int argc, char **argv) {
-    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256, .logprobs = -1, .completions = 1};
+    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256, .logprobs = -1, .completions = 1, .parallel = 8};
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "prompt", 'p', &a.prompt, "TEXT", "the text to continue", 0, 0},
@@ -157,13 +167,21 @@ int cli_generate(int argc, char **argv) {
         {ARG_FLAG, "json", 0, &a.json, NULL, "text, counts, why it stopped and speed", 0, 0},
         {ARG_INT, "logprobs", 0, &a.logprobs, "K", "with --json: each token's log-probability and the K best", 0, LOGPROBS_MOST},
         {ARG_TEXT, "chat-template", 0, &a.model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
+        {ARG_HEADING, "Many texts at once", 0, NULL, NULL, NULL, 0, 0},
+        {ARG_TEXT, "prompts", 0, &a.prompts, "FILE", "one JSON object a line: prompt or messages, max_tokens, seed, stop, ...", 0, 0},
+        {ARG_TEXT, "out", 0, &a.out, "FILE", "results, in the order of the prompts; a run that was killed is gone on with", 0, 0},
+        {ARG_INT, "parallel", 0, &a.parallel, "N", "how many side by side (default: 8)", 1, 256},
+        {ARG_FLAG, "overwrite", 0, &a.overwrite, NULL, "results of other prompts in --out are thrown away", 0, 0},
         CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), {0}};
-    const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE) [options]", .options = options, .most = 1,
+    const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE | --prompts FILE) [options]", .options = options, .most = 1,
         .about = "Continues a text; only the continuation goes to stdout. Without -p and -f it reads stdin."};
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     if (a.logprobs >= 0 && !a.json) return args_wrong("generate", "--logprobs needs --json");
+    if (a.prompts && (a.prompt || a.file)) return args_wrong("generate", "give either --prompts FILE or one prompt with -p or -f");
+    if (!a.prompts && (a.out || a.overwrite)) return args_wrong("generate", "--out and --overwrite go with --prompts FILE");
+    if (a.prompts && (constraint_given(&a.limits.constraint) || a.completions > 1)) return args_wrong("generate", "with --prompts there are neither constraints nor --n");
     if (a.prompt && a.file) return args_wrong("generate", "give either -p TEXT or -f FILE");
     if (first < argc && (status = args_positional("generate", argv[first], &a.model.model)) >= 0) return status;
-    return generate(&a);
+    return a.prompts ? generate_many(&a) : generate(&a);
 }

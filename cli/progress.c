@@ -31,13 +31,14 @@ static void draw_line(progress *p, int64_t done, const char *note, double now) {
         int filled = (int)(done * 24 / p->total);
         memset(bar, ' ', 24);
         memset(bar, '#', (size_t)(filled > 24 ? 24 : filled));
-        n = snprintf(rest, sizeof rest, "%3d %% %.1f / %.1f MB", (int)(done * 100 / p->total), (double)done * mega,
-                     (double)p->total * mega);
+        int percent = (int)(done * 100 / p->total);
+        if (p->unit) n = snprintf(rest, sizeof rest, "%3d %% %lld / %lld %.20s", percent, (long long)done, (long long)p->total, p->unit);
+        else n = snprintf(rest, sizeof rest, "%3d %% %.1f / %.1f MB", percent, (double)done * mega, (double)p->total * mega);
     } else {
         n = snprintf(rest, sizeof rest, "%.1f MB", (double)done * mega);
     }
     if (speed > 0 && now - p->started > 1) {
-        n += snprintf(rest + n, sizeof rest - (size_t)n, "  %.1f MB/s", speed * mega);
+        if (!p->unit) n += snprintf(rest + n, sizeof rest - (size_t)n, "  %.1f MB/s", speed * mega);
         if (p->total > done) snprintf(rest + n, sizeof rest - (size_t)n, "  %.0f s left", (double)(p->total - done) / speed);
     }
     snprintf(line, sizeof line, "%.80s%s%s%s %s  %.60s", p->title, *bar ? " [" : "", bar, *bar ? "]" : "", rest, note);

@@ -7,7 +7,8 @@
 
 typedef struct progress {
     const char *title; // must outlive the bar
-    int64_t total;     // bytes; 0: unknown
+    const char *unit;  // NULL: bytes; else what `total` counts, "lines"
+    int64_t total;     // 0: unknown
     int64_t first;     // bytes that were there at the start: they do not count for the speed
     bool quiet, terminal, drawn;
     int tenth;

@@ -120,7 +120,8 @@ typedef struct tl_session_options {
     int64_t n_ctx;      // cache slots; 0: min(trained context, 4096)
     int64_t n_batch;    // most rows in one step; 0: 512
     int32_t n_seq;      // most sequences; 0: 1
-    const char *cache_type; // "f16", "f32", "q8_0"; NULL: what the program declares
+    const char *cache_type; // "f16", "f32", "q8_0", "q4_0"; NULL: what the program declares
+    bool keep_released; // slots that no sequence owns are overwritten last, for tl_seq_share; else first, which takes less memory
 } tl_session_options;
 TL_API tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err);
 TL_API void tl_session_free(tl_session *s);
@@ -146,8 +147,38 @@ TL_API tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *id
                                    volatile const int *cancel, tl_error *err);
 TL_API int64_t tl_seq_length(const tl_session *s, int32_t seq);
 TL_API tl_status tl_seq_fork(tl_session *s, int32_t from, int32_t to, tl_error *err); // `to` becomes a copy; no data moves
-TL_API void tl_seq_cut(tl_session *s, int32_t seq, int64_t length); // forgets tokens from position `length` on
+// Forgets tokens from position `length` on. Where all layers have sliding windows, what has left them is gone: a cut that
+// would need it empties the sequence (tl_seq_length says so).
+TL_API void tl_seq_cut(tl_session *s, int32_t seq, int64_t length);
+// `seq` becomes the longest beginning of ids[n] that the cache holds anywhere, in whichever sequence or left behind by one;
+// returns its length. Same bits as computing it. No logits come from it: leave at least one token to compute.
+TL_API int64_t tl_seq_share(tl_session *s, int32_t seq, const int32_t *ids, size_t n);
 TL_API int64_t tl_session_free_slots(const tl_session *s);
+
+// ---- many sequences at once ----------------------------------------------------------------------------
+// Jobs (a prompt, and how to go on from it) run side by side in one session: each step computes a row of every sequence that
+// is replying and as many rows of waiting prompts as fit. What a job says does not depend on the jobs beside it.
+typedef enum { TL_JOB_END, TL_JOB_LENGTH, TL_JOB_CONTEXT, TL_JOB_STOPPED, TL_JOB_FAILED } tl_job_end;
+typedef struct tl_sampler tl_sampler;
+typedef struct tl_job {
+    const int32_t *ids;   // the prompt, n >= 1; copied
+    size_t n;
+    int64_t most;         // tokens of the reply; -1: until the end token or the cache is full
+    bool ignore_end;      // end tokens are not chosen
+    tl_sampler *sampler;  // the caller's, for this job alone
+    bool (*token)(void *ctx, int32_t id); // a token of the reply; false: it ends with this one (TL_JOB_STOPPED). May not call tl_batch_*
+    // The job is over, its sequence gone. err: of TL_JOB_FAILED. May not call tl_batch_*.
+    void (*done)(void *ctx, tl_job_end why, const tl_error *err);
+    void *ctx;
+} tl_job;
+typedef struct tl_batch tl_batch;
+// Uses the session's sequences 0 to n_seq - 1 and nobody else may meanwhile.
+TL_API tl_status tl_batch_new(tl_session *s, tl_batch **out, tl_error *err);
+TL_API void tl_batch_free(tl_batch *b); // before its session; jobs under way are forgotten
+TL_API bool tl_batch_fits(const tl_batch *b, const tl_job *job); // a sequence is free, and cache enough for the whole job
+TL_API tl_status tl_batch_add(tl_batch *b, const tl_job *job, tl_error *err); // TL_E_LIMIT where it does not fit
+TL_API int32_t tl_batch_active(const tl_batch *b);               // jobs under way
+TL_API tl_status tl_batch_step(tl_batch *b, tl_error *err);      // nothing to do where there are none
 
 // ---- where the time goes ---------------------------------------------------------------------------
 typedef struct tl_profile_line { // a statement of the model's program, in all layers

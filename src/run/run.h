@@ -50,5 +50,6 @@ void tl_session_print_plan(const tl_session *s, sbuf *out);
 void tl_session_print_ir(const tl_session *s, sbuf *out);
 plan *tl_session_plan(const tl_session *s);
 const tl_model *session_model(const tl_session *s);
+int32_t session_sequences(const tl_session *s); // how many there can be
 int64_t session_cached(const tl_session *s); // positions that attention reads for a row of the longest sequence
 #endif

@@ -1,16 +1,21 @@
 // session.c - sequences in one cache: slots, who owns them, steps.
 //
-// A sequence is a list of slots in the order of positions. Forked sequences share slots (counted); nothing is copied.
-// A step appends its rows to their sequences, runs the plan, and takes the rows back if that failed.
+// A sequence is a list of slots in the order of positions. Forked sequences share slots (slots.h); nothing is copied.
+// A step appends its rows to their sequences, runs the plan, and takes the rows back if that failed. Where every layer
+// looks through a window only, a sequence lets go of what has left the widest one.
 #include <inttypes.h>
 #include <sys/mman.h>
 
 #include "run/run.h"
+#include "run/slots.h"
 
 typedef struct sequence {
-    int32_t *slots, *at; // [n_ctx]; at[i] = i
-    int64_t n;
+    int32_t *slots, *at;    // [n_list]; entries [first, first + n), at[first + i] = dropped + i
+    int64_t first, n;
+    int64_t dropped;        // positions that no rule can see any more
 } sequence;
+
+enum { TAKE_BACK = 64 };    // positions that a sequence may be cut by although they have left the window
 
 struct tl_session {
     tl_model *m;
@@ -22,8 +27,9 @@ struct tl_session {
     int32_t n_seq;
     sequence *seqs;
     attn_seq *views;       // [n_seq], what the plan reads
-    int32_t *owners;       // [n_ctx]: sequences that own the slot
-    int64_t n_free, lowest; // no free slot below `lowest`
+    slot_pool pool;
+    int64_t window;        // no row sees positions so far behind it; 0: some rule sees all
+    int64_t n_list;        // room of a sequence's lists: twice n_ctx, so that those with a window rarely move
     int32_t *in[INPUT_COUNT];
     tl_row *prompt;        // [n_batch], one step of tl_session_prompt
 };
@@ -40,19 +46,18 @@ static tl_status new_states(tl_session *s, tl_error *err) {
     return TL_OK;
 }
 
-static tl_status new_tables(tl_session *s, tl_error *err) {
+static tl_status new_tables(tl_session *s, bool keep, tl_error *err) {
+    s->n_list = 2 * s->n_ctx;
     s->seqs = mem_calloc((size_t)s->n_seq, sizeof *s->seqs);
     s->views = mem_calloc((size_t)s->n_seq, sizeof *s->views);
-    s->owners = mem_calloc((size_t)s->n_ctx, sizeof *s->owners);
     s->prompt = mem_calloc((size_t)s->n_batch, sizeof *s->prompt);
-    bool ok = s->seqs && s->views && s->owners && s->prompt;
+    bool ok = slots_init(&s->pool, s->n_ctx, keep) && s->seqs && s->views && s->prompt;
     for (int i = 0; i < INPUT_COUNT && ok; i++) ok = (s->in[i] = mem_calloc((size_t)s->n_batch, sizeof(int32_t))) != NULL;
     for (int32_t i = 0; i < s->n_seq && ok; i++) {
-        s->seqs[i].slots = mem_alloc((size_t)s->n_ctx * sizeof(int32_t));
-        s->seqs[i].at = mem_alloc((size_t)s->n_ctx * sizeof(int32_t));
+        s->seqs[i].slots = mem_alloc((size_t)s->n_list * sizeof(int32_t));
+        s->seqs[i].at = mem_alloc((size_t)s->n_list * sizeof(int32_t));
         ok = s->seqs[i].slots && s->seqs[i].at;
     }
-    s->n_free = s->n_ctx;
     return ok ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory");
 }
 
@@ -60,8 +65,19 @@ static tl_status cache_type(const char *name, tl_dtype *out, tl_error *err) {
     *out = DT_COUNT;
     if (!name) return TL_OK;
     *out = dtype_from_name(str_of(name));
-    if (*out == DT_F16 || *out == DT_F32 || *out == DT_Q8_0) return TL_OK;
-    return err_set(err, TL_E_USAGE, "cache type \"%s\": there are f16, f32 and q8_0", name);
+    if (*out == DT_F16 || *out == DT_F32 || *out == DT_Q8_0 || *out == DT_Q4_0) return TL_OK;
+    return err_set(err, TL_E_USAGE, "cache type \"%s\": there are f16, f32, q8_0 and q4_0", name);
+}
+
+// The widest window of the graph's rules; 0 where one of them sees all positions.
+static int64_t widest_window(const ir_graph *g) {
+    int64_t widest = 0;
+    for (const ir_node *n = g->first; n; n = n->next) {
+        if (!n->uses) continue;
+        if (n->op == IR_OWNED || (n->op == IR_ATTENTION && (!n->u.attn.window || !n->u.attn.causal))) return 0;
+        if (n->op == IR_ATTENTION && n->u.attn.window > widest) widest = n->u.attn.window;
+    }
+    return widest;
 }
 
 static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
@@ -70,6 +86,8 @@ static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
     ir_rewrite(&s->g);
     ir_fuse_maps(&s->g);
     TL_TRY(ir_verify(&s->g, err));
+    ir_count_uses(&s->g);
+    s->window = widest_window(&s->g);
     TL_TRY(new_states(s, err));
     plan_backend b = engine_backend(s->m->engine, s->m);
     plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
@@ -90,7 +108,7 @@ tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_sess
     s->n_batch = o.n_batch ? o.n_batch : 512;
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
     s->n_seq = o.n_seq ? o.n_seq : 1;
-    tl_status st = new_tables(s, err);
+    tl_status st = new_tables(s, o.keep_released, err);
     if (st == TL_OK) st = build(s, type, err);
     if (st != TL_OK) tl_session_free(s);
     else *out = s;
@@ -106,7 +124,7 @@ void tl_session_free(tl_session *s) {
     for (int i = 0; i < INPUT_COUNT; i++) mem_free(s->in[i]);
     mem_free(s->seqs);
     mem_free(s->views);
-    mem_free(s->owners);
+    slots_free(&s->pool);
     mem_free(s->prompt);
     arena_free(&s->a);
     mem_free(s);
@@ -121,14 +139,16 @@ tl_memory tl_session_memory(const tl_session *s) {
     return all;
 }
 
-int64_t tl_session_free_slots(const tl_session *s) { return s->n_free; }
-int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq < s->n_seq ? s->seqs[seq].n : 0; }
+int64_t tl_session_free_slots(const tl_session *s) { return s->pool.n_free; }
+static int64_t length_of(const sequence *q) { return q->dropped + q->n; }
+int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq < s->n_seq ? length_of(&s->seqs[seq]) : 0; }
 
 void tl_session_print_plan(const tl_session *s, sbuf *out) { plan_print(s->p, out); }
 void tl_session_print_ir(const tl_session *s, sbuf *out) { ir_print(&s->g, out); }
 plan *tl_session_plan(const tl_session *s) { return s->p; }
 
 const tl_model *session_model(const tl_session *s) { return s->m; }
+int32_t session_sequences(const tl_session *s) { return s->n_seq; }
 
 int64_t session_cached(const tl_session *s) {
     int64_t most = 0;
@@ -136,43 +156,90 @@ int64_t session_cached(const tl_session *s) {
     return most;
 }
 
-// ---- slots -----------------------------------------------------------------------------------------
-static int32_t take_slot(tl_session *s) { // the caller knows that one is free
-    while (s->owners[s->lowest]) s->lowest++;
-    s->owners[s->lowest] = 1;
-    s->n_free--;
-    return (int32_t)s->lowest;
+// ---- sequences -------------------------------------------------------------------------------------
+static void append(tl_session *s, sequence *q, int32_t slot) {
+    if (q->first + q->n == s->n_list) {
+        memmove(q->slots, q->slots + q->first, (size_t)q->n * sizeof *q->slots);
+        memmove(q->at, q->at + q->first, (size_t)q->n * sizeof *q->at);
+        q->first = 0;
+    }
+    q->slots[q->first + q->n] = slot;
+    q->at[q->first + q->n] = (int32_t)length_of(q);
+    q->n++;
 }
 
-static void drop_slot(tl_session *s, int32_t slot) {
-    if (--s->owners[slot]) return;
-    s->n_free++;
-    if (slot < s->lowest) s->lowest = slot;
+static void drop_last(tl_session *s, sequence *q) {
+    q->n--;
+    slots_drop(&s->pool, q->slots[q->first + q->n]);
+    if (q->n == 0) q->first = 0, q->dropped = 0;
+}
+
+// What no later row can see, even if some of the last ones are taken back.
+static void drop_hidden(tl_session *s, sequence *q) {
+    while (q->n > 0 && q->at[q->first] <= length_of(q) - s->window - TAKE_BACK) {
+        slots_drop(&s->pool, q->slots[q->first]);
+        q->first++, q->n--, q->dropped++;
+    }
+}
+
+// What is known of the token at a position, which has not been dropped.
+static const slot_info *info_at(const tl_session *s, const sequence *q, int64_t at) {
+    return &s->pool.slot[q->slots[q->first + at - q->dropped]];
 }
 
 void tl_seq_cut(tl_session *s, int32_t seq, int64_t length) {
     if (seq < 0 || seq >= s->n_seq || length < 0) return;
     sequence *q = &s->seqs[seq];
-    while (q->n > length) drop_slot(s, q->slots[--q->n]);
+    // The next row would have to see positions that are gone.
+    if (length < length_of(q) && q->dropped && length - s->window + 1 < q->dropped) length = 0;
+    while (q->n && length_of(q) > length) drop_last(s, q);
+}
+
+static tl_status check_seq(const tl_session *s, int32_t seq, tl_error *err) {
+    if (seq >= 0 && seq < s->n_seq) return TL_OK;
+    return err_set(err, TL_E_USAGE, "sequences of this session are numbered 0 to %d, there is no %d", s->n_seq - 1, seq);
 }
 
 tl_status tl_seq_fork(tl_session *s, int32_t from, int32_t to, tl_error *err) {
-    if (from < 0 || from >= s->n_seq || to < 0 || to >= s->n_seq)
-        return err_set(err, TL_E_USAGE, "sequences of this session are numbered 0 to %d", s->n_seq - 1);
+    TL_TRY(check_seq(s, from, err));
+    TL_TRY(check_seq(s, to, err));
     if (from == to) return TL_OK;
     tl_seq_cut(s, to, 0);
     sequence *a = &s->seqs[from], *b = &s->seqs[to];
-    for (int64_t i = 0; i < a->n; i++) s->owners[a->slots[i]]++;
-    memcpy(b->slots, a->slots, (size_t)a->n * sizeof *b->slots);
-    memcpy(b->at, a->at, (size_t)a->n * sizeof *b->at);
-    b->n = a->n;
+    for (int64_t i = 0; i < a->n; i++) slots_share(&s->pool, a->slots[a->first + i]);
+    memcpy(b->slots, a->slots + a->first, (size_t)a->n * sizeof *b->slots);
+    memcpy(b->at, a->at + a->first, (size_t)a->n * sizeof *b->at);
+    b->first = 0, b->n = a->n, b->dropped = a->dropped;
     return TL_OK;
+}
+
+int64_t tl_seq_share(tl_session *s, int32_t seq, const int32_t *ids, size_t n) {
+    if (seq < 0 || seq >= s->n_seq) return 0;
+    sequence *q = &s->seqs[seq];
+    uint64_t hash = s->pool.seed, kept = hash; // of ids up to `at`, and of what the sequence keeps
+    int64_t same = 0;
+    for (int64_t at = 0; at < (int64_t)n && at < length_of(q); at++) { // a hash says all about the tokens before, dropped ones too
+        hash = slots_hash(hash, ids[at]);
+        if (at < q->dropped) continue;
+        if (info_at(s, q, at)->hash != hash) break;
+        same = at + 1, kept = hash;
+    }
+    tl_seq_cut(s, seq, same);
+    if (length_of(q) == 0) kept = s->pool.seed;
+    for (int64_t at = length_of(q); at < (int64_t)n && at < s->n_ctx; at++) {
+        int32_t slot = slots_find(&s->pool, kept, ids[at], (int32_t)at);
+        if (slot < 0) break;
+        slots_share(&s->pool, slot);
+        append(s, q, slot);
+        kept = s->pool.slot[slot].hash;
+    }
+    return length_of(q);
 }
 
 // ---- steps -----------------------------------------------------------------------------------------
 static tl_status check_rows(const tl_session *s, const tl_row *rows, size_t n, tl_error *err) {
     if (n == 0 || n > (size_t)s->n_batch) return err_set(err, TL_E_USAGE, "a step has 1 to %" PRId64 " rows, %zu were given", s->n_batch, n);
-    if ((int64_t)n > s->n_free)
+    if ((int64_t)n > s->pool.n_free)
         return err_set(err, TL_E_LIMIT, "the cache of %" PRId64 " positions is full; ask for more with -c N", s->n_ctx);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].seq < 0 || rows[i].seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", rows[i].seq, s->n_seq);
@@ -182,38 +249,51 @@ static tl_status check_rows(const tl_session *s, const tl_row *rows, size_t n, t
     return TL_OK;
 }
 
+// Rows of a sequence come in order: the token before is known when a row's turn comes.
+static void learn_row(tl_session *s, size_t i) {
+    const sequence *q = &s->seqs[s->in[INPUT_SEQ][i]];
+    int32_t at = s->in[INPUT_POS][i];
+    uint64_t before = at > q->dropped ? info_at(s, q, at - 1)->hash : s->pool.seed;
+    slots_learn(&s->pool, s->in[INPUT_SLOT][i], before, s->in[INPUT_TOK][i], at);
+}
+
 tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err) {
     TL_TRY(check_rows(s, rows, n, err));
     int64_t outs = 0;
     for (size_t i = 0; i < n; i++) {
         sequence *q = &s->seqs[rows[i].seq];
-        int32_t slot = take_slot(s);
+        int32_t slot = slots_take(&s->pool);
         s->in[INPUT_TOK][i] = rows[i].token;
-        s->in[INPUT_POS][i] = (int32_t)q->n;
+        s->in[INPUT_POS][i] = (int32_t)length_of(q);
         s->in[INPUT_SEQ][i] = rows[i].seq;
         s->in[INPUT_SLOT][i] = slot;
-        q->slots[q->n] = slot;
-        q->at[q->n] = (int32_t)q->n;
-        q->n++;
+        append(s, q, slot);
         if (rows[i].logits) s->in[INPUT_OUT][outs++] = (int32_t)i;
     }
-    for (int32_t i = 0; i < s->n_seq; i++) s->views[i] = (attn_seq){.slots = s->seqs[i].slots, .at = s->seqs[i].at, .n = s->seqs[i].n};
+    for (int32_t i = 0; i < s->n_seq; i++) {
+        const sequence *q = &s->seqs[i];
+        s->views[i] = (attn_seq){.slots = q->slots + q->first, .at = q->at + q->first, .n = q->n, .dropped = q->dropped};
+    }
     plan_step step = {.rows = (int64_t)n, .outs = outs, .seqs = s->views, .n_seqs = s->n_seq};
     for (int i = 0; i < INPUT_COUNT; i++) step.in[i] = s->in[i];
     tl_status st = plan_run(s->p, &step, err);
     if (st == TL_OK) st = gguf_check(s->m->m.file, err);
     if (st != TL_OK) {
-        for (size_t i = n; i-- > 0;) tl_seq_cut(s, rows[i].seq, s->seqs[rows[i].seq].n - 1);
+        for (size_t i = n; i-- > 0;) drop_last(s, &s->seqs[rows[i].seq]);
         return st;
     }
+    for (size_t i = 0; i < n; i++) learn_row(s, i);
+    for (size_t i = 0; i < n && s->window; i++) drop_hidden(s, &s->seqs[rows[i].seq]);
     if (logits) *logits = outs ? plan_output(s->p, 0) : NULL;
     return TL_OK;
 }
 
 tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *ids, size_t n, const float **logits, volatile const int *cancel, tl_error *err) {
     if (n == 0) return err_set(err, TL_E_USAGE, "an empty prompt");
-    if ((int64_t)n > s->n_free)
-        return err_set(err, TL_E_LIMIT, "the prompt has %zu tokens, the cache has room for %" PRId64 " of its %" PRId64 "; ask for more with -c N", n, s->n_free, s->n_ctx);
+    TL_TRY(check_seq(s, seq, err));
+    int64_t room = s->pool.n_free;
+    if ((int64_t)n > room && !s->window)
+        return err_set(err, TL_E_LIMIT, "the prompt has %zu tokens, the cache has room for %" PRId64 " of its %" PRId64 "; ask for more with -c N", n, room, s->n_ctx);
     tl_row *rows = s->prompt;
     for (size_t at = 0; at < n;) {
         if (cancel && *cancel) return err_set(err, TL_E_CANCELLED, "stopped");

@@ -185,9 +185,9 @@ static void test_cache_types(void **state) {
     opened o;
     open_with(&o, 2, NULL, NULL);
     float *exact = whole(&o, "f32");
-    static const char *const types[] = {"f32", "f16", "q8_0"};
-    static const double limit[] = {0, 0.02, 0.3}; // root mean square of the error, in units of the logits'
-    for (int i = 0; i < 3; i++) {
+    static const char *const types[] = {"f32", "f16", "q8_0", "q4_0"};
+    static const double limit[] = {0, 0.02, 0.3, 0.8}; // root mean square of the error, in units of the logits'
+    for (int i = 0; i < 4; i++) {
         float *got = whole(&o, types[i]);
         check_chunks(&o, got, types[i]);
         double error = 0, norm = 0;
@@ -244,7 +244,7 @@ static void test_limits(void **state) {
     assert_int_equal(tl_session_prompt(s, 0, ids, 5, &logits, &stop, &err), TL_E_CANCELLED);
     assert_int_equal(tl_session_prompt(s, 0, ids, 0, &logits, NULL, &err), TL_E_USAGE);
     tl_session_free(s);
-    tl_session_options so = {.cache_type = "q4_0"};
+    tl_session_options so = {.cache_type = "q4_1"};
     assert_int_equal(tl_session_new(o.m, &so, &s, &err), TL_E_USAGE);
     close_all(&o);
 }
