@@ -2,6 +2,7 @@
 #include "common.h"
 #include "models.h"
 #include "progress.h"
+#include "stamp.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -124,6 +125,7 @@ int read_file(const char *command, const char *path, char **text, size_t *n) {
         return fail(command, "%s: %s", path, strerror(failed));
     }
     (*text)[*n] = '\0';
+    if (standard) stamp_stdin(*text, *n);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "batch.h"
 #include "logprobs.h"
 #include "reply.h"
+#include "stamp.h"
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,8 @@ static int complete(generate_args *a, reply *r, const int32_t *ids, size_t n, in
     if (c.to) fclose(c.to);
     if (done != TL_OK) status = fail_with("generate", &err);
     else if (a->json) json_array_append_new(results, result_json(r, &c));
+    if (done == TL_OK && a->json && i == 0) // of all completions; the sampler is still there
+        json_object_set_new(json_array_get(results, 0), "stamp", stamp_json(r->o, r->sampler, a->sampling.seed, ids, n));
     else if (isatty(STDOUT_FILENO) == 1 || a->completions > 1) putchar('\n');
     tl_sampler_free(r->sampler);
     r->sampler = NULL;
@@ -116,7 +119,10 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
     }
     if (status == 0 && a->json) {
         json_t *first = json_array_get(results, 0);
-        status = print_json(a->completions == 1 ? json_incref(first) : json_pack("{s:O}", "completions", results));
+        json_t *stamp = json_incref(json_object_get(first, "stamp")), *all = json_pack("{s:O, s:O}", "completions", results, "stamp", stamp);
+        if (a->completions > 1) json_object_del(first, "stamp");
+        status = print_json(json_incref(a->completions == 1 ? first : all));
+        json_decref(stamp), json_decref(all);
     } else if (status == 0 && a->model.verbose) {
         reply_print_speed(&r);
     }

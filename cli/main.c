@@ -1,6 +1,7 @@
 // main.c - the program tl: finds the command and runs it. The commands are in commands.def.
 #include "args.h"
 #include "commands.h"
+#include "stamp.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +58,7 @@ static int run_command(int argc, char **argv) {
     const command *c = find_command(help_wanted ? argv[2] : name);
     if (!c) return unknown_command(help_wanted ? argv[2] : name);
     if (help_wanted) return c->run(2, (char *[]){argv[2], help, NULL});
+    stamp_call(argc - 1, argv + 1);
     return c->run(argc - 1, argv + 1);
 }
 

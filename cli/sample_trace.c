@@ -1,6 +1,6 @@
 // sample_trace.c - `tl sample-trace`: what there is to choose from before and after each sampler of the chain, token by token.
 #include "base/base.h"
-#include "common.h"
+#include "stamp.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,8 +93,12 @@ static int trace_with(trace *t, opened *o, const int32_t *ids, size_t n) {
         tl_sampler_watch(s, on_step, t, (size_t)t->a->shown);
         status = run(t, o, s, ids, n, all);
     }
+    if (status == 0 && all) {
+        json_t *stamp = stamp_json(o, s, t->a->sampling.seed, ids, n);
+        tl_sampler_free(s);
+        return print_json(json_pack("{s:o, s:o}", "tokens", all, "stamp", stamp));
+    }
     tl_sampler_free(s);
-    if (status == 0 && all) return print_json(json_pack("{s:o}", "tokens", all));
     json_decref(all);
     return status;
 }
@@ -134,6 +138,7 @@ int cli_sample_trace(int argc, char **argv) {
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     if (!a.prompt) return args_wrong("sample-trace", "give -p TEXT");
+    if (a.json) stamp_seed(&a.sampling.seed);
     if (first < argc && (status = args_positional("sample-trace", argv[first], &a.model.model)) >= 0) return status;
     return sample_trace(&a);
 }

@@ -1,5 +1,5 @@
 // score.c - `tl score`: the natural-log probability of each token of a text given those before it; the logits as .npy.
-#include "common.h"
+#include "stamp.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -62,7 +62,8 @@ static int compute(score *s, opened *o) {
     return status;
 }
 
-static int print_score(const score *s, const tl_model *m, bool json) {
+static int print_score(const score *s, const opened *o, bool json) {
+    const tl_model *m = o->model;
     double sum = 0;
     for (size_t i = 1; i < s->n; i++) sum += s->log_probability[i];
     if (!json) {
@@ -87,8 +88,9 @@ static int print_score(const score *s, const tl_model *m, bool json) {
         json_array_append_new(texts, json_bytes(text, length));
         json_array_append_new(values, json_real_or_null(s->log_probability[i]));
     }
-    return print_json(json_pack("{s:o, s:o, s:o, s:o, s:o}", "ids", ids, "tokens", texts, "logprobs", values, "sum",
-                                json_real_or_null(sum), "perplexity", json_real_or_null(exp(-sum / (double)(s->n - 1)))));
+    return print_json(json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ids", ids, "tokens", texts, "logprobs", values, "sum",
+                                json_real_or_null(sum), "perplexity", json_real_or_null(exp(-sum / (double)(s->n - 1))), "stamp",
+                                stamp_json(o, NULL, 0, s->ids, s->n)));
 }
 
 static int score_ids(score *s, const score_args *a, opened *o) {
@@ -108,7 +110,7 @@ static int score_ids(score *s, const score_args *a, opened *o) {
     }
     if (status == 0) status = compute(s, o);
     if (s->npy && fclose(s->npy) != 0 && status == 0) status = fail("score", "%s: %s", a->npy, strerror(errno));
-    return status != 0 ? status : print_score(s, o->model, a->json);
+    return status != 0 ? status : print_score(s, o, a->json);
 }
 
 static int read_tokens(const score_args *a, const char *text, size_t n, const opened *o, int32_t **ids, size_t *n_ids) {

@@ -79,6 +79,11 @@ TL_API int64_t tl_model_n_vocab(const tl_model *m);
 TL_API int64_t tl_model_n_ctx_train(const tl_model *m);       // 0: the file does not say
 TL_API bool tl_model_has_chat_template(const tl_model *m);
 
+// The files of the model's program in the order in which they were read, the standard library first. False: there are not so
+// many. Texts live as long as the model.
+TL_API bool tl_model_program(const tl_model *m, size_t i, const char **file, const char **text, size_t *n);
+TL_API bool tl_model_program_is_main(const tl_model *m, size_t i);
+
 // What the model's program and the file do not agree on: tensors that are missing or have another shape than the program says,
 // all of them where running stops at the first, then tensors that no statement asked for. Complete after a session was
 // opened, or could not be: until then the program has not asked for everything.
@@ -378,4 +383,5 @@ TL_API tl_status tl_repl_explain(tl_repl *r, const char *text, size_t n, tl_erro
 TL_API void tl_repl_names(tl_repl *r, const char *prefix, void (*each)(void *ctx, const char *name), void *ctx);
 
 TL_API const char *tl_version(void);
+TL_API const char *tl_build(void); // the revision of the sources, or "unknown"
 #endif

@@ -45,3 +45,14 @@ tl_status ev_audit(evaluator *ev, int64_t layers, void (*each)(void *ctx, const 
     }
     return TL_OK;
 }
+
+// Units are kept with the latest first.
+const source *ev_source(const evaluator *ev, size_t i, bool *main) {
+    size_t n = 0;
+    for (const unit *u = ev->units; u; u = u->next) n++;
+    if (i >= n) return NULL;
+    const unit *u = ev->units;
+    for (size_t k = n - 1; k > i; k--) u = u->next;
+    *main = i > 0 && !u->imported_by_stmt;
+    return &u->src;
+}

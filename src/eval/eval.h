@@ -91,6 +91,9 @@ typedef struct ev_trace_options {
 tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err);
 bool ev_has_step(const evaluator *ev);
 
+// The files that were read, in order; NULL behind the last. `main`: not an import, nor the standard library.
+const source *ev_source(const evaluator *ev, size_t i, bool *main);
+
 // ---- what a program wants of its model --------------------------------------------------------------
 typedef struct ev_want {
     span at;             // where the program asks for it

@@ -1,4 +1,4 @@
-// audit.c - what a model's program and its file do not agree on.
+// audit.c - what a model's program and its file do not agree on, and the program's texts.
 #include "run/run.h"
 
 typedef struct audit {
@@ -38,4 +38,16 @@ tl_status tl_model_audit(tl_model *m, void (*each)(void *ctx, const tl_tensor_pr
         each(ctx, &(tl_tensor_problem){.tensor = w->name, .kind = TL_TENSOR_UNUSED, .file = "", .message = ""});
     }
     return TL_OK;
+}
+
+bool tl_model_program(const tl_model *m, size_t i, const char **file, const char **text, size_t *n) {
+    bool is_main;
+    const source *s = m->program ? ev_source(m->program, i, &is_main) : NULL;
+    if (s) *file = s->name, *text = s->text.p, *n = s->text.n;
+    return s != NULL;
+}
+
+bool tl_model_program_is_main(const tl_model *m, size_t i) {
+    bool is_main = false;
+    return m->program && ev_source(m->program, i, &is_main) && is_main;
 }

@@ -3,6 +3,7 @@
 
 #include "run/run.h"
 #include "run/tokenizer_gguf.h"
+#include "tl_build.h"
 
 void engine_warn(const tl_engine *e, const char *fmt, ...) {
     if (!e->o.on_warning) return;
@@ -39,6 +40,7 @@ void tl_engine_free(tl_engine *e) {
 const char *tl_engine_isa(const tl_engine *e) { return e->k->isa; }
 int tl_engine_threads(const tl_engine *e) { return pool_size(e->threads); }
 const char *tl_version(void) { return "0.1.0"; }
+const char *tl_build(void) { return TL_BUILD; }
 void tl_free(void *p) { mem_free(p); }
 
 // ---- what programs get -----------------------------------------------------------------------------

@@ -1,0 +1,18 @@
+# Writes OUT, a header with the revision of the sources in ROOT, if it is not there or says something else.
+# Called by every build: cmake -DROOT=... -DOUT=... -P build_id.cmake
+set(id "")
+find_program(git git)
+if(git AND EXISTS ${ROOT}/.git)
+  execute_process(COMMAND ${git} -C ${ROOT} describe --always --dirty --abbrev=12 OUTPUT_VARIABLE id ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+endif()
+if(NOT id MATCHES "^[A-Za-z0-9._-]+$")
+  set(id unknown)
+endif()
+set(text "#define TL_BUILD \"${id}\"\n")
+set(old "")
+if(EXISTS ${OUT})
+  file(READ ${OUT} old)
+endif()
+if(NOT text STREQUAL old)
+  file(WRITE ${OUT} "${text}")
+endif()
