@@ -138,7 +138,7 @@ int cli_sample_trace(int argc, char **argv) {
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     if (!a.prompt) return args_wrong("sample-trace", "give -p TEXT");
-    if (a.json) stamp_seed(&a.sampling.seed);
+    sampling_fix_seed(&a.sampling);
     if (first < argc && (status = args_positional("sample-trace", argv[first], &a.model.model)) >= 0) return status;
     return sample_trace(&a);
 }

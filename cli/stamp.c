@@ -5,8 +5,6 @@
 #include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MOST_STDIN = 16 << 20, READ = 1 << 20 };
@@ -29,12 +27,6 @@ void stamp_stdin(const char *text, size_t n) {
     free(call.text);
     call.text = n <= MOST_STDIN ? malloc(n + 1) : NULL;
     if (call.text) memcpy(call.text, text, n), call.text_n = n;
-}
-
-void stamp_seed(int64_t *seed) {
-    if (*seed != -1) return;
-    if (getrandom(seed, sizeof *seed, 0) != sizeof *seed) *seed = (int64_t)time(NULL);
-    *seed &= INT64_MAX;
 }
 
 // ---- hashes ------------------------------------------------------------------------------------

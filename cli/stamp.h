@@ -6,8 +6,6 @@
 // The call, before its options are parsed; argv outlives the program's work. What was read from stdin is kept too.
 void stamp_call(int argc, char **argv);
 void stamp_stdin(const char *text, size_t n);
-// A seed that is -1 (any) becomes one that can be told.
-void stamp_seed(int64_t *seed);
 // The object "stamp" of a result. s may be NULL; ids: the tokens that the model was given. Reads the whole model for its hash.
 json_t *stamp_json(const opened *o, const tl_sampler *s, int64_t seed, const int32_t *ids, size_t n);
 #endif
