@@ -56,10 +56,11 @@ static value f_range(call *c) {
     int64_t lo = 0, hi = want_int(c->ev, c->arg[0], c->at, "a bound of range");
     if (c->n > 1) lo = hi, hi = want_int(c->ev, c->arg[1], c->at, "a bound of range");
     if (lo < INT32_MIN || hi > INT32_MAX || lo > INT32_MAX || hi < INT32_MIN) ev_fail(c->ev, c->at, "range: bounds must fit 32 bits");
-    if (c->n < 3) return (value){.kind = V_RANGE, .range = {(int32_t)lo, (int32_t)(hi < lo ? lo : hi)}};
-    int64_t step = want_int(c->ev, c->arg[2], c->at, "the step of range");
+    int64_t step = c->n > 2 ? want_int(c->ev, c->arg[2], c->at, "the step of range") : 1;
+    if (step == 1) return (value){.kind = V_RANGE, .range = {(int32_t)lo, (int32_t)(hi < lo ? lo : hi)}};
     if (step == 0) ev_fail(c->ev, c->at, "range: a step of 0 never ends");
     value l = v_list_new(c->ev);
+    if (step > UINT32_MAX || step < -(int64_t)UINT32_MAX) step = step > 0 ? UINT32_MAX : -(int64_t)UINT32_MAX; // beyond any bound
     for (int64_t i = lo; step > 0 ? i < hi : i > hi; i += step) list_push(c->ev, l.list, v_int(i));
     return l;
 }

@@ -32,11 +32,15 @@ typedef struct operand {
     bool boolean;
 } operand;
 
+typedef struct eq_base_value { const ast_expr *e; value v; } eq_base_value;
 typedef struct equation {
     evaluator *ev;
     const ast_stmt *stmt;
     eq_label lab[EQ_LABELS];
     int n;
+    int slice[IR_MAX_RANK], n_slices; // labels of the slices on the left
+    eq_base_value base[8];            // what is indexed and is no name, evaluated once
+    int n_bases;
 } equation;
 
 static inline eq_set eq_bit(int i) { return (eq_set)1 << i; }
@@ -51,6 +55,8 @@ void eq_solve(equation *q, const ast_stmt *s);                // rounds over hea
 eq_set eq_labels_in(equation *q, const ast_expr *e);          // labels that occur
 bool eq_free_name(evaluator *ev, const ast_expr *e);          // a plain name that is no value
 const ast_index *eq_atom_args(const ast_expr *e, arena *a); // R(x, y) as an index list
+
+value eq_base(equation *q, const ast_expr *e); // of f(x)[j]: an expression without indices of the statement
 
 // lower.c
 operand eq_const(double k);

@@ -41,7 +41,7 @@ static void read_head(equation *q, const ast_head *a, int skip, head *h) {
             ev->code = TL_E_UNSUPPORTED;
             ev_fail(ev, ix->at, "a virtual index is not supported yet");
         }
-        if (ix->kind == IX_SLICE) ev_fail(ev, ix->at, "a slice on the left is not supported: give the index a name");
+        if (ix->kind == IX_SLICE) ev_fail_fix(ev, ix->at, "give the index a name", "a slice on the left changes a part of a tensor that is there");
         if (ix->kind == IX_COMPOSITE) {
             for (const ast_expr *nm = ix->names; nm; nm = nm->next) head_label(q, h, nm), h->parts[h->n_axes]++;
             h->n_axes++;
@@ -294,6 +294,11 @@ void exec_equation(evaluator *ev, const ast_stmt *s) {
     ev->pending++;
     equation q = {.ev = ev, .stmt = s};
     binding *b = find_name(ev, s->head.name);
+    ast_stmt sliced = *s;
+    if (b && (b->v.kind == V_TENSOR || b->v.kind == V_PARTS) && !ev->tracing && eq_has_slice(&s->head)) {
+        eq_slice_head(&q, &sliced, value_tensor(ev, b->v, s->head.at));
+        s = &sliced;
+    }
     v_statedecl *d = s->kind == ST_ASSIGN && b && b->v.kind == V_STATE ? b->v.state : NULL;
     eq_solve(&q, s);
     head h;

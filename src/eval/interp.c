@@ -277,7 +277,7 @@ static int64_t clamp_index(evaluator *ev, int64_t i, int64_t n, span at) {
     return k;
 }
 
-static void slice_bounds(evaluator *ev, const ast_index *ix, int64_t n, int64_t *lo, int64_t *hi) {
+void slice_bounds(evaluator *ev, const ast_index *ix, int64_t n, int64_t *lo, int64_t *hi) {
     *lo = ix->lo ? want_int(ev, eval(ev, ix->lo), ix->lo->at, "a slice bound") : 0;
     *hi = ix->hi ? want_int(ev, eval(ev, ix->hi), ix->hi->at, "a slice bound") : n;
     if (*lo < 0) *lo += n;
@@ -438,6 +438,17 @@ static void name_result(evaluator *ev, value *v, const ast_stmt *def) {
     if (def->type->dtype == DT_I32) v->t->type = DT_I32;
 }
 
+static const ast_param *param_of(evaluator *ev, const ast_stmt *def, const str *names, int k, span at) { // of argument k
+    const ast_param *p = def->params;
+    if (!names || !names[k].n) {
+        for (int i = 0; i < k; i++) p = p->next;
+        return p;
+    }
+    for (; p; p = p->next)
+        if (str_eq(names[k], p->name)) return p;
+    ev_fail(ev, at, "%.*s has no parameter '%.*s'", (int)def->head.name.n, def->head.name.p, (int)names[k].n, names[k].p);
+}
+
 static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int n, span at) {
     const ast_stmt *def = f->def;
     if (n != def->n_params) {
@@ -459,9 +470,8 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
     scope *env = env_new(ev, f->env);
     ev->scope = env;
     ev->cur = f->unit;
-    int i = 0;
     // Undeclared dims of the signature are the call's own: they shadow.
-    for (const ast_param *p = def->params; p; p = p->next, i++) {
+    for (const ast_param *p = def->params; p; p = p->next) {
         const ast_type *ty = p->type;
         for (const ast_size *s = ty && ty->has_shape ? ty->sizes : NULL; s; s = s->next) {
             if (s->kind != SZ_NAME) continue;
@@ -472,13 +482,11 @@ static value call_fn(evaluator *ev, v_fn *f, value *args, const str *names, int 
             if (!own && !vec_push(&ev->dims, ((dim_entry){.name = nm, .unit = ev->cur, .depth = ev->depth, .size = -1}))) ev_fail(ev, at, "out of memory");
         }
     }
-    i = 0;
-    for (const ast_param *p = def->params; p; p = p->next, i++) {
-        int from = i;
-        if (names)
-            for (int k = 0; k < n; k++)
-                if (names[k].n && str_eq(names[k], p->name)) from = k;
-        env_put(ev, env, p->name, bind_param(ev, p, args[from], at), p->at);
+    for (int k = 0; k < n; k++) env_put(ev, env, param_of(ev, def, names, k, at)->name, v_none(), at);
+    if (env->n != (size_t)n) ev_fail(ev, at, "%.*s is given an argument twice", (int)def->head.name.n, def->head.name.p);
+    for (int k = 0; k < n; k++) {
+        const ast_param *p = param_of(ev, def, names, k, at);
+        env_put(ev, env, p->name, bind_param(ev, p, args[k], at), p->at);
     }
     flow fl = FLOW_NEXT;
     value last = v_none();
@@ -822,7 +830,7 @@ static bool element_target(evaluator *ev, const ast_stmt *s) {
     binding *b = find_name(ev, s->head.name);
     if (!b || (b->v.kind != V_LIST && b->v.kind != V_MAP)) return false;
     for (const ast_index *ix = s->head.index; ix && b->v.kind == V_LIST; ix = ix->next)
-        if (ix->kind == IX_EXPR && (eq_free_name(ev, ix->expr) || has_free_index(ev, ix->expr))) { // an equation over a list of numbers
+        if (ix->kind == IX_SLICE || (ix->kind == IX_EXPR && (eq_free_name(ev, ix->expr) || has_free_index(ev, ix->expr)))) { // an equation over a list of numbers
             b->v = v_of_tensor(value_tensor(ev, b->v, s->head.at));
             return false;
         }

@@ -1,7 +1,7 @@
 // labels.c - the index variables of an equation: which there are, over which axes they run, their sizes.
 #include <inttypes.h>
 
-#include "eval/eq.h"
+#include "eval/update.h"
 
 static str without_primes(str s) {
     while (s.n && s.p[s.n - 1] == '\'') s.n--;
@@ -183,7 +183,13 @@ void eq_collect(equation *q, const ast_expr *e) {
             value v = b ? b->v : lookup(ev, e->kids->name, e->kids->at);
             eq_collect_index(q, &v, e->kids->name, e->index, e->at);
         } else {
-            eq_collect_index(q, NULL, (str){0}, e->index, e->at);
+            value v = v_none();
+            const ast_index *list = e->index;
+            int n;
+            bool known = eq_slices(q, e, &v, &list, &n);
+            if (!known && !has_free_index(ev, e->kids)) known = true, v = eq_base(q, e->kids);
+            known = known && v.kind != V_MODEL && v.kind != V_PATH && v.kind != V_MAP && v.kind != V_STR;
+            eq_collect_index(q, known ? &v : NULL, (str){0}, list, e->at);
         }
         return;
     }

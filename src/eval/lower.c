@@ -20,7 +20,7 @@ typedef struct reading {
     operand base;             // what is read directly
     operand gather[IR_MAX_RANK];
     int64_t gstride[IR_MAX_RANK], limit[IR_MAX_RANK];
-    int n_gather;
+    int n_gather, n_slices;
     bool outside;             // a position computed from indices of one element lies outside: what is read is 0
 } reading;
 
@@ -114,10 +114,23 @@ static void read_label(equation *q, reading *r, str name, const axis *a, span at
     else r->base.stride[l] = a->stride, r->base.labels |= eq_bit(l);
 }
 
+static void read_slice(equation *q, reading *r, const ast_index *ix, const axis *a) { // runs along with a slice on the left
+    evaluator *ev = q->ev;
+    int64_t lo, hi;
+    if (r->n_slices == q->n_slices || a->sym) ev_fail_fix(ev, ix->at, "name the index of the part: X[4:8][j]", "a slice has no index name");
+    int l = q->slice[r->n_slices++];
+    slice_bounds(ev, ix, a->size, &lo, &hi);
+    if (hi - lo != q->lab[l].size) ev_fail(ev, ix->at, "this slice has %" PRId64 " positions, that on the left %" PRId64, hi - lo, q->lab[l].size);
+    r->base.offset += lo * a->stride;
+    r->base.labels |= eq_bit(l);
+    r->base.stride[l] += a->stride;
+}
+
 static void read_position(equation *q, reading *r, const ast_index *ix, const axis *a) {
     evaluator *ev = q->ev;
     if (ix->kind == IX_SLICE) {
-        ev_fail_fix(ev, ix->at, "take the slice first: let part = X[4:8]", "a slice has no index name");
+        read_slice(q, r, ix, a);
+        return;
     }
     if (ix->kind == IX_COMPOSITE) {
         int64_t stride = a->stride, total = 1;
@@ -361,9 +374,42 @@ static fold_kind fold_named(str name) {
     return str_is(name, "mean") ? FOLD_AVG : FOLD_COUNT;
 }
 
+static operand two(equation *q, map_op op, operand a, operand b) {
+    operand in[2] = {a, b};
+    if (a.is_const && b.is_const) return eq_const((double)map_eval(op, (float)a.k, (float)b.k, 0));
+    return eq_map(q, op, in, 2);
+}
+
+// Folds that are made of others.
+static operand composed_fold(equation *q, const ast_expr *e, operand x, eq_set over) {
+    if (str_is(e->name, "any")) return eq_fold(q, FOLD_OR, &x, over);
+    if (str_is(e->name, "all") || str_is(e->name, "and")) {
+        operand no = x.is_const ? eq_const(x.k == 0) : eq_map(q, MAP_NOT, &x, 1), some = eq_fold(q, FOLD_OR, &no, over);
+        return some.is_const ? eq_const(some.k == 0) : eq_map(q, MAP_NOT, &some, 1);
+    }
+    if (str_is(e->name, "count")) {
+        operand one = two(q, MAP_NE, x, eq_const(0));
+        return eq_fold(q, FOLD_SUM, &one, over);
+    }
+    if (str_is(e->name, "lse")) { // log sum exp, from the largest
+        operand m = eq_fold(q, FOLD_MAX, &x, over), d = two(q, MAP_SUB, x, m);
+        operand ex = d.is_const ? eq_const(1) : eq_map(q, MAP_EXP, &d, 1), s = eq_fold(q, FOLD_SUM, &ex, over);
+        return two(q, MAP_ADD, m, s.is_const ? eq_const(log(s.k)) : eq_map(q, MAP_LOG, &s, 1));
+    }
+    bool least = str_is(e->name, "argmin");
+    if (!least && !str_is(e->name, "argmax"))
+        ev_fail_fix(q->ev, e->op_at, "there are sum, max, min, avg, or, prod, all, count, lse, argmax, argmin", "unknown fold '%.*s'", (int)e->name.n, e->name.p);
+    if (__builtin_popcount(over) != 1) ev_fail(q->ev, e->op_at, "%.*s is over one index", (int)e->name.n, e->name.p);
+    int l = __builtin_ctz(over);
+    if (x.is_const || q->lab[l].size <= 1) return eq_const(0);
+    operand best = eq_fold(q, least ? FOLD_MIN : FOLD_MAX, &x, over), at = {.node = ir_iota(q->ev->g, q->lab[l].size), .labels = over};
+    at.stride[l] = 1;
+    operand in[3] = {two(q, MAP_EQ, x, best), at, eq_const((double)q->lab[l].size)}, where = eq_map(q, MAP_SELECT, in, 3);
+    return eq_fold(q, FOLD_MIN, &where, over); // the first of equal ones
+}
+
 static operand reduce(equation *q, const ast_expr *e, eq_set keep) {
     fold_kind k = fold_named(e->name);
-    if (k == FOLD_COUNT) ev_fail_fix(q->ev, e->op_at, "there are sum, max, min, avg, or, prod", "unknown fold '%.*s'", (int)e->name.n, e->name.p);
     eq_set over = 0;
     for (const ast_index *ix = e->index; ix; ix = ix->next) {
         if (ix->kind != IX_EXPR || !eq_free_name(q->ev, ix->expr)) ev_fail(q->ev, ix->at, "an index name was expected");
@@ -373,7 +419,7 @@ static operand reduce(equation *q, const ast_expr *e, eq_set keep) {
     }
     if (k == FOLD_SUM) return eq_scope(q, e->kids, keep & ~over);
     operand o = eq_scope(q, e->kids, keep | over);
-    return eq_fold(q, k, &o, over);
+    return k == FOLD_COUNT ? composed_fold(q, e, o, over) : eq_fold(q, k, &o, over);
 }
 
 operand eq_factor(equation *q, const ast_expr *e, eq_set keep) {
@@ -403,8 +449,12 @@ operand eq_factor(equation *q, const ast_expr *e, eq_set keep) {
         return eq_const(want_float(ev, v, e->at, "a name in an equation"));
     }
     case EX_INDEX: {
-        value v = e->kids->kind == EX_NAME ? lookup(ev, e->kids->name, e->kids->at) : eval(ev, e->kids);
-        return eq_read(q, v, e->index, e->n_index, e->at);
+        value v;
+        const ast_index *list = e->index;
+        int n = e->n_index;
+        if (e->kids->kind == EX_NAME) v = lookup(ev, e->kids->name, e->kids->at);
+        else if (!eq_slices(q, e, &v, &list, &n)) v = eq_base(q, e->kids);
+        return eq_read(q, v, list, n, e->at);
     }
     case EX_CALL: return function(q, e, keep);
     case EX_REDUCE: return reduce(q, e, keep);

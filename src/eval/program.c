@@ -144,7 +144,7 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
     } else {
         st = report(ev, err);
         ev->frames = NULL;
-        ev->depth = ev->pending = 0;
+        ev->depth = ev->pending = ev->nesting = 0;
         temps_drop(ev, temps);
         ev->scope = saved_scope;
         ev->cur = cur;

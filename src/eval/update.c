@@ -285,7 +285,7 @@ void refuse_cycle(evaluator *ev, const ast_stmt *s) {
 }
 
 bool is_fixpoint(evaluator *ev, const ast_stmt *s) {
-    if (s->kind != ST_ASSIGN || !s->head.indexed || ev->tracing) return false;
+    if (s->kind != ST_ASSIGN || !s->head.indexed) return false;
     if (s->assign != AS_OR && s->assign != AS_MAX && s->assign != AS_MIN) return false;
     const binding *b = find_name(ev, s->head.name);
     return b && (b->v.kind == V_TENSOR || b->v.kind == V_PARTS) && reads(s->expr, s->head.name);
@@ -293,6 +293,8 @@ bool is_fixpoint(evaluator *ev, const ast_stmt *s) {
 
 void exec_fixpoint(evaluator *ev, const ast_stmt *s) {
     int64_t limit = 1000;
+    if (ev->tracing)
+        ev_fail_fix(ev, s->at, "one round is := max(old, new); a rule over relations runs outside", "a recursion takes as many rounds as its values need, and a step function is traced once");
     for (int64_t round = 0;; round++) {
         tensor *before = value_tensor(ev, find_name(ev, s->head.name)->v, s->at);
         int64_t n = tensor_elements(before);
@@ -309,36 +311,4 @@ void exec_fixpoint(evaluator *ev, const ast_stmt *s) {
         ev_fail_fix(ev, s->at, "a cycle that improves a value each time never ends (a negative weight under min=)",
                     "the recursion of '%.*s' has not come to an end after %" PRId64 " rounds", (int)s->head.name.n, s->head.name.p, round);
     }
-}
-
-// ---- functions on indexed values -------------------------------------------------------------------
-operand call_lifted(equation *q, const ast_expr *e, value fn, eq_set keep) {
-    evaluator *ev = q->ev;
-    operand in[16];
-    value args[16];
-    int labels[EQ_LABELS], n = 0;
-    eq_set all = 0;
-    if (e->n_kids - 1 > 16) ev_fail(ev, e->at, "more than 16 arguments in an equation");
-    for (const ast_expr *k = e->kids->next; k; k = k->next) {
-        eq_set others = 0;
-        for (const ast_expr *o = e->kids->next; o; o = o->next)
-            if (o != k) others |= eq_labels_in(q, o);
-        in[n] = eq_scope(q, k, keep | others);
-        if (!in[n].is_const) all |= in[n].labels;
-        n++;
-    }
-    int m = eq_order(q, NULL, all, labels);
-    if (m > IR_MAX_RANK) ev_fail(ev, e->at, "an argument with more than %d indices", IR_MAX_RANK);
-    for (int i = 0; i < n; i++) args[i] = in[i].is_const ? v_float(in[i].k) : v_of_tensor(eq_tensor(q, &in[i], labels, m));
-    value v = settle(ev, call_value(ev, fn, args, NULL, n, e->at), e->at);
-    tensor *t = value_tensor(ev, v, e->at);
-    if (t->rank == 0) return (operand){.node = tensor_node(ev, t, e->at), .offset = t->offset};
-    operand r = {.node = tensor_node(ev, t, e->at), .offset = t->offset, .labels = all, .boolean = t->type == DT_BOOL};
-    bool same = t->rank == m;
-    for (int i = 0; i < m && same; i++) {
-        same = t->ax[i].sym == q->lab[labels[i]].sym && (t->ax[i].sym || t->ax[i].size == q->lab[labels[i]].size);
-        r.stride[labels[i]] = t->ax[i].stride;
-    }
-    if (!same) ev_fail_fix(ev, e->at, "bind its value first: let y = f(x), then index y", "a function of indexed values must give a value for each of their positions");
-    return r;
 }

@@ -20,5 +20,9 @@ bool reads_steps(const ast_stmt *s);                      // H[*t, d] on the rig
 void exec_step_reads(evaluator *ev, const ast_stmt *s);
 bool is_fixpoint(evaluator *ev, const ast_stmt *s);       // or=, max=, min= over what exists and is read on the right
 void exec_fixpoint(evaluator *ev, const ast_stmt *s);
+// slices.c
+bool eq_slices(equation *q, const ast_expr *e, value *v, const ast_index **list, int *n); // X[4:8][j]: the part and its indices
+bool eq_has_slice(const ast_head *h);
+void eq_slice_head(equation *q, ast_stmt *s, tensor *t);  // before eq_solve; s is a copy, t what is changed
 operand call_lifted(equation *q, const ast_expr *e, value fn, eq_set keep); // f(X[i, j]) for a function of the program
 #endif

@@ -368,6 +368,18 @@ dim_entry *dim_put(evaluator *ev, const char *name) {
 }
 
 // ---- equality and printing -----------------------------------------------------------------------
+enum { MAX_NESTING = 200 }; // of lists and maps: they may contain themselves
+
+static bool equal_elements(evaluator *ev, value a, value b, span at) {
+    if (++ev->nesting > MAX_NESTING) {
+        ev->nesting = 0;
+        ev_fail(ev, at, "these values are nested too deeply to be compared: does one contain itself?");
+    }
+    bool same = v_equal(ev, a, b, at);
+    ev->nesting--;
+    return same;
+}
+
 bool v_equal(evaluator *ev, value a, value b, span at) {
     if ((a.kind == V_INT || a.kind == V_FLOAT || a.kind == V_BOOL) && (b.kind == V_INT || b.kind == V_FLOAT || b.kind == V_BOOL)) {
         if (a.kind == V_FLOAT || b.kind == V_FLOAT) return want_float(ev, a, at, "value") == want_float(ev, b, at, "value");
@@ -396,13 +408,13 @@ bool v_equal(evaluator *ev, value a, value b, span at) {
     case V_LIST:
         if (a.list->n != b.list->n) return false;
         for (size_t i = 0; i < a.list->n; i++)
-            if (!v_equal(ev, a.list->p[i], b.list->p[i], at)) return false;
+            if (!equal_elements(ev, a.list->p[i], b.list->p[i], at)) return false;
         return true;
     case V_MAP:
         if (a.map->n != b.map->n) return false;
         for (size_t i = 0; i < a.map->n; i++) {
             value *o = map_find(b.map, a.map->keys[i]);
-            if (!o || !v_equal(ev, a.map->vals[i], *o, at)) return false;
+            if (!o || !equal_elements(ev, a.map->vals[i], *o, at)) return false;
         }
         return true;
     case V_RANGE: return a.range.lo == b.range.lo && a.range.hi == b.range.hi;
@@ -465,7 +477,50 @@ static void print_tensor(evaluator *ev, tensor *t, sbuf *out) {
     print_axis(t, tensor_floats(ev, t, (span){0}), 0, &at, out);
 }
 
-void v_print(evaluator *ev, value v, sbuf *out, bool nested) {
+typedef struct printed { // the lists and maps that the value stands in
+    const obj *o;
+    const struct printed *in;
+    int depth;
+} printed;
+
+static void print_value(evaluator *ev, value v, sbuf *out, bool nested, const printed *in);
+
+static void print_element(evaluator *ev, value v, sbuf *out, const printed *in) {
+    for (const printed *p = in; p && (v.kind == V_LIST || v.kind == V_MAP); p = p->in)
+        if (p->o == v.o || in->depth > MAX_NESTING) {
+            sbuf_puts(out, "...");
+            return;
+        }
+    if (ev->o.max_bytes && out->n > ev->o.max_bytes) {
+        ev->code = TL_E_LIMIT;
+        ev_fail(ev, ev->g->at, "the text is longer than %zu MiB, which is the program's limit", ev->o.max_bytes >> 20);
+    }
+    print_value(ev, v, out, true, in);
+}
+
+static void print_list(evaluator *ev, const v_list *l, sbuf *out, const printed *in) {
+    printed here = {&l->o, in, in ? in->depth + 1 : 1};
+    sbuf_putc(out, '[');
+    for (size_t i = 0; i < l->n; i++) {
+        if (i) sbuf_puts(out, ", ");
+        print_element(ev, l->p[i], out, &here);
+    }
+    sbuf_putc(out, ']');
+}
+
+static void print_map(evaluator *ev, const v_map *m, sbuf *out, const printed *in) {
+    printed here = {&m->o, in, in ? in->depth + 1 : 1};
+    sbuf_putc(out, '{');
+    for (size_t i = 0; i < m->n; i++) {
+        if (i) sbuf_puts(out, ", ");
+        print_element(ev, m->keys[i], out, &here);
+        sbuf_puts(out, ": ");
+        print_element(ev, m->vals[i], out, &here);
+    }
+    sbuf_putc(out, '}');
+}
+
+static void print_value(evaluator *ev, value v, sbuf *out, bool nested, const printed *in) {
     switch (v.kind) {
     case V_NONE: sbuf_puts(out, "nothing"); break;
     case V_INT: sbuf_printf(out, "%" PRId64, v.i); break;
@@ -476,24 +531,8 @@ void v_print(evaluator *ev, value v, sbuf *out, bool nested) {
         sbuf_put(out, v.s->p, v.s->n);
         if (nested) sbuf_putc(out, '"');
         break;
-    case V_LIST:
-        sbuf_putc(out, '[');
-        for (size_t i = 0; i < v.list->n; i++) {
-            if (i) sbuf_puts(out, ", ");
-            v_print(ev, v.list->p[i], out, true);
-        }
-        sbuf_putc(out, ']');
-        break;
-    case V_MAP:
-        sbuf_putc(out, '{');
-        for (size_t i = 0; i < v.map->n; i++) {
-            if (i) sbuf_puts(out, ", ");
-            v_print(ev, v.map->keys[i], out, true);
-            sbuf_puts(out, ": ");
-            v_print(ev, v.map->vals[i], out, true);
-        }
-        sbuf_putc(out, '}');
-        break;
+    case V_LIST: print_list(ev, v.list, out, in); break;
+    case V_MAP: print_map(ev, v.map, out, in); break;
     case V_TENSOR: print_tensor(ev, v.t, out); break;
     case V_FN: sbuf_printf(out, "<fn %.*s>", (int)v.fn->def->head.name.n, v.fn->def->head.name.p); break;
     case V_BUILTIN: sbuf_printf(out, "<builtin %s>", v.bi->name); break;
@@ -504,3 +543,5 @@ void v_print(evaluator *ev, value v, sbuf *out, bool nested) {
     default: sbuf_printf(out, "<%s>", v_names[v.kind]); break;
     }
 }
+
+void v_print(evaluator *ev, value v, sbuf *out, bool nested) { print_value(ev, v, out, nested, NULL); }

@@ -194,7 +194,7 @@ struct evaluator {
     unit *units;
     scope *global, *scope;   // current
     frame *frames;
-    int depth, pending;
+    int depth, pending, nesting;
     const char *stack;       // address of the outermost frame: the C stack is bounded from there
     obj *objects;
     size_t heap_bytes, heap_limit;
@@ -332,6 +332,7 @@ bool truthy(evaluator *ev, value v, span at);
 char *family_member_name(evaluator *ev, v_family *f, const int64_t *key, sbuf *b); // of the tensor; b's text
 value family_member(evaluator *ev, v_family *f, const int64_t *key, span at); // keys in the order of the head
 value path_value(evaluator *ev, v_path *p, span at);        // the tensor or metadata value that the path names
+void slice_bounds(evaluator *ev, const ast_index *ix, int64_t n, int64_t *lo, int64_t *hi); // of an axis of n
 value index_value(evaluator *ev, value base, const ast_expr *e); // X[1, 2:4] with known indices
 str interpolate(evaluator *ev, const ast_expr *e);          // {expr} in a string
 value settle(evaluator *ev, value v, span at);              // parts are assembled
