@@ -22,7 +22,7 @@ typedef struct doctor {
     // Tensors with non-finite values: a bad one that no statement reads harms nothing, which is known later.
     const gguf_tensor **bad;
     size_t n_bad;
-    bool bad_logits;        // the model was run, and its logits are not finite
+    bool tied;              // output.weight is unusable, the embedding takes its place
 } doctor;
 
 // Adds a finding; `place` (fields of the object; may be NULL) is taken over. advice "": none. Returns the finding, borrowed.

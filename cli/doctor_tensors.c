@@ -72,9 +72,9 @@ static void tell_bad(doctor *d, const gguf_tensor *t, const tensor_stats *s) {
     uint64_t offset = t->offset + s->bad.byte_offset;
     const gguf_tensor *emb = gguf_tensor_find(d->g, STR("token_embd.weight"));
     bool output = str_is(t->name, "output.weight"), fits = emb && emb->ne[0] == t->ne[0] && emb->ne[1] == t->ne[1];
-    if (blocks) snprintf(where, sizeof where, "%" PRId64 " block%s; the first is block %" PRId64 " of row %" PRId64 " at byte %" PRIu64 " of the file: its %s not finite", s->bad_blocks,
+    if (blocks) snprintf(where, sizeof where, ", in %" PRId64 " block%s; the first is block %" PRId64 " of row %" PRId64 " at byte %" PRIu64 " of the file: its %s not finite", s->bad_blocks,
                          s->bad_blocks == 1 ? "" : "s", s->bad.block, s->bad.row, offset, strcmp(tensor_bad_part(t, &s->bad), "scale and min") == 0 ? "scale and min are" : strcmp(tensor_bad_part(t, &s->bad), "min") == 0 ? "min is" : "scale is");
-    else snprintf(where, sizeof where, "the first is value %" PRId64 " of row %" PRId64 " at byte %" PRIu64 " of the file", s->bad.block, s->bad.row, offset);
+    else snprintf(where, sizeof where, "; the first is value %" PRId64 " of row %" PRId64 " at byte %" PRIu64 " of the file", s->bad.block, s->bad.row, offset);
     json_t *place = json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "tensor", json_bytes(t->name.p, t->name.n), "type", dtype_table[t->type].name, "count",
                               (json_int_t)s->bad.count, "blocks", (json_int_t)s->bad_blocks, "row", (json_int_t)s->bad.row, "block", (json_int_t)s->bad.block, "offset",
                               (json_int_t)offset, "cause", tensor_bad_part(t, &s->bad));
@@ -82,9 +82,10 @@ static void tell_bad(doctor *d, const gguf_tensor *t, const tensor_stats *s) {
     const char *advice = tied ? "the embedding is used instead; --repair OUT.gguf writes a copy without it"
                          : output && fits ? "without --no-repair the embedding would be used instead"
                                           : "fetch or quantize the file again; --repair OUT.gguf --zero-nan makes these blocks zeros";
-    doctor_find(d, tied ? DOCTOR_WARNING : DOCTOR_ERROR, "values", place, advice, "%s (%s): %" PRId64 " of %" PRId64 " values are infinite or no number, in %s",
+    doctor_find(d, tied ? DOCTOR_WARNING : DOCTOR_ERROR, "values", place, advice, "%s (%s): %" PRId64 " of %" PRId64 " values are infinite or no number%s",
                 str_escape(name, sizeof name, t->name), dtype_table[t->type].name, s->bad.count, tensor_rows(t) * t->ne[0], where);
     if (!tied) d->bad[d->n_bad++] = t;
+    d->tied |= tied;
 }
 
 // ---- statistics --------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ static json_t *place_of(const char *message) {
 static void tell_output(doctor *d) {
     const gguf_tensor *out = gguf_tensor_find(d->g, STR("output.weight")), *emb = gguf_tensor_find(d->g, STR("token_embd.weight"));
     if (!out && emb) doctor_find(d, DOCTOR_OK, "output", NULL, "", "tied: there is no output.weight, token_embd.weight (%s) is used", dtype_table[emb->type].name);
-    if (out && emb) doctor_find(d, DOCTOR_OK, "output", NULL, "", "output.weight is of its own (%s)", dtype_table[out->type].name);
+    if (out && emb && !d->tied) doctor_find(d, DOCTOR_OK, "output", NULL, "", "output.weight is of its own (%s)", dtype_table[out->type].name);
 }
 
 static bool open_for_use(use *u) {
@@ -291,7 +291,6 @@ static void judge_logits(use *u, const float *logits, int64_t n) {
     size_t length;
     const char *text = tl_token_text(u->model, (int32_t)best, true, &length);
     char shown[100];
-    d->bad_logits = bad > 0 || minus == n || low == high;
     if (bad || minus == n)
         doctor_find(d, DOCTOR_ERROR, "step", NULL, d->n_bad ? "the tensors above whose values are not finite are the cause" : "tl generate --nan-trap names the line of the program where the first one arises",
                     "%lld of %lld logits of the first step are infinite or no number", (long long)(bad + minus), (long long)n);

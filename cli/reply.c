@@ -145,7 +145,7 @@ static tl_status choose(turn *t, int32_t *id) {
     if (any) *id = tl_sampler_pick_masked(r->sampler, t->logits, tl_model_n_vocab(r->o->model), mask);
     if (*id >= 0) return TL_OK;
     if (r->constraint) return r->stop = tl_constraint_may_end(r->constraint, t->state) ? STOP_END : STOP_STUCK, TL_OK;
-    *t->err = (tl_error){.code = TL_E_FORMAT, .offset = -1, .message = "all logits are NaN: the model's weights are broken"};
+    *t->err = (tl_error){.code = TL_E_FORMAT, .offset = -1, .message = "all logits are NaN: the model's weights are broken; `tl doctor` tells where"};
     return t->err->code;
 }
 

@@ -69,6 +69,17 @@ static void check_data(const survey *s, const gguf_tensor **sorted, size_t n) {
     if (n == s->g->tensors.n && n) unused_bytes(s, end, s->g->files[0].size, "at the end");
 }
 
+// How much is missing of a file that was cut.
+static void missing_bytes(const survey *s) {
+    const gguf *g = s->g;
+    uint64_t end = 0, size = g->files[0].size;
+    for (size_t i = 0; i < g->tensors.n; i++) {
+        const gguf_tensor *t = &g->tensors.p[i];
+        if (t->offset + t->bytes > end && t->offset + t->bytes > t->offset) end = t->offset + t->bytes;
+    }
+    if (end > size) tell(s, TL_OK, (str){NULL, 0}, size, "the file ends at byte %" PRIu64 ", its tensors at byte %" PRIu64 ": %" PRIu64 " bytes are missing", size, end, end - size);
+}
+
 static tl_status whole_file(const survey *s, tl_error *err) {
     const gguf *g = s->g;
     const gguf_tensor **sorted = mem_calloc(g->tensors.n + 1, sizeof *sorted);
@@ -80,6 +91,7 @@ static tl_status whole_file(const survey *s, tl_error *err) {
     more_keys_twice(s);
     tensors_twice(s);
     check_data(s, sorted, n);
+    missing_bytes(s);
     mem_free(sorted);
     return TL_OK;
 }

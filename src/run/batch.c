@@ -158,7 +158,7 @@ static void choose(tl_batch *b, int32_t at, const float *logits, int64_t n_vocab
     }
     int32_t id = tl_sampler_pick_masked(j->j.sampler, logits, n_vocab, j->j.ignore_end ? b->no_ends : NULL);
     if (id < 0) {
-        (void)err_set(&err, TL_E_FORMAT, "all logits are NaN: the model's weights are broken");
+        (void)err_set(&err, TL_E_FORMAT, "all logits are NaN: the model's weights are broken; `tl doctor` tells where");
         finish(b, at, TL_JOB_FAILED, &err);
         return;
     }

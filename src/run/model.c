@@ -55,8 +55,8 @@ static tl_status check_output(tl_engine *e, bool no_repair, ev_model *m, tl_erro
     quant_bad b = find_bad(e, t);
     if (!b.count) return TL_OK;
     char what[300];
-    snprintf(what, sizeof what, "output.weight (%s) holds %" PRId64 " values that are infinite or no number, the first in row %" PRId64 ", block %" PRId64 " (byte %" PRIu64 ")",
-             dtype_table[t->type].name, b.count, b.row, b.block, t->offset + (uint64_t)b.byte_offset);
+    snprintf(what, sizeof what, "output.weight (%s) holds %" PRId64 " value%s infinite or no number, the first in row %" PRId64 ", %s %" PRId64 " (byte %" PRIu64 ")",
+             dtype_table[t->type].name, b.count, b.count == 1 ? " that is" : "s that are", b.row, dtype_table[t->type].quantized ? "block" : "column", b.block, t->offset + (uint64_t)b.byte_offset);
     bool fits = emb && emb->ne[0] == t->ne[0] && emb->ne[1] == t->ne[1];
     if (no_repair || !fits)
         return err_at(err, TL_E_FORMAT, (int64_t)(t->offset + b.byte_offset), "%s: %s%s", m->path, what,
