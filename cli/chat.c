@@ -236,7 +236,8 @@ static int talk(chat *c) {
 
 static int chat_with(chat *c, const char *system, int64_t most) {
     c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c, .stops = &c->limits->stops,
-                       .max_seconds = (double)c->limits->max_seconds, .ignore_end = c->limits->ignore_end};
+                       .max_seconds = (double)c->limits->max_seconds, .ignore_end = c->limits->ignore_end,
+                       .by_token = c->limits->constraint.rule != NULL};
     c->probs = (probs){.model = c->o->model};
     if (c->show_probs) c->reply.chosen = token_chosen;
     if (!tl_model_has_chat_template(c->o->model)) { // there is none, or it does not compile: the rendering of nothing says why

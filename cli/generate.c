@@ -104,7 +104,8 @@ static int complete(generate_args *a, reply *r, const int32_t *ids, size_t n, in
 
 static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t n) {
     reply r = {.o = o, .most = a->most, .ignore_end = a->limits.ignore_end, .stops = &a->limits.stops, .cancel = &cancelled,
-               .max_seconds = (double)a->limits.max_seconds, .show = show_text};
+               .max_seconds = (double)a->limits.max_seconds, .show = show_text,
+               .by_token = a->limits.constraint.rule != NULL};
     json_t *results = json_array();
     int64_t train = tl_model_n_ctx_train(o->model), room = (int64_t)n + (a->most < 0 ? 2048 : a->most);
     if (n == 0) return fail("generate", "the prompt has no tokens, and the model asks for none at the start: give -p");

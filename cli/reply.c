@@ -85,11 +85,11 @@ static void show_text(void *ctx, const char *text, size_t n) {
     t->r->show(t->r->ctx, text, n);
 }
 
-// A decoder mends what is not UTF-8; under a constraint a token's bytes are text as they are.
+// A decoder mends what is not UTF-8; under a constraint on bytes a token's bytes are text as they are.
 static tl_status put_token(turn *t, int32_t id) {
     size_t n = 0;
     const char *text;
-    if (t->r->constraint) {
+    if (t->r->constraint && !t->r->by_token) {
         text = tl_token_text(t->r->o->model, id, false, &n);
     } else {
         text = tl_decoder_put(t->decoder, id);

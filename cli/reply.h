@@ -27,6 +27,7 @@ typedef struct reply { // zero, then the first group set by the caller
     const arg_list *stops;     // stop strings; may be NULL
     double max_seconds;        // from the end of the prompt on; 0: no limit
     tl_constraint *constraint; // may be NULL
+    bool by_token;             // the constraint is a rule: it speaks of tokens, not of their bytes
 
     token_list held;    // the tokens whose keys and values the cache has
     stop_reason stop;

@@ -75,7 +75,8 @@ int open_constraint(const char *command, const constraint_args *a, tl_model *m, 
         const char *text, *file;
         tl_constraint_kind kind;
     } rows[] = {{a->grammar, a->grammar_file, TL_CONSTRAINT_GRAMMAR}, {a->schema, a->schema_file, TL_CONSTRAINT_JSON_SCHEMA},
-                {a->regex, NULL, TL_CONSTRAINT_REGEX}, {a->choices, NULL, TL_CONSTRAINT_CHOICES}};
+                {a->regex, NULL, TL_CONSTRAINT_REGEX}, {a->choices, NULL, TL_CONSTRAINT_CHOICES},
+                {a->rule, NULL, TL_CONSTRAINT_RULE_FILE}};
     int given = 0, status = 0;
     char *text = NULL;
     size_t n = 0, at = 0;
@@ -86,7 +87,7 @@ int open_constraint(const char *command, const constraint_args *a, tl_model *m, 
         if (rows[i].text || rows[i].file) at = i;
     }
     if (given == 0) return 0;
-    if (given > 1) return args_wrong(command, "give one of --grammar, --json-schema, --regex and --choices");
+    if (given > 1) return args_wrong(command, "give one of --grammar, --json-schema, --regex, --choices and --rule");
     if (rows[at].file) status = read_file(command, rows[at].file, &text, &n);
     if (status != 0) return status;
     if (tl_constraint_new(m, rows[at].kind, text ? text : rows[at].text, text ? n : strlen(rows[at].text), out, &err) != TL_OK)

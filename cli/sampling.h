@@ -41,7 +41,7 @@ typedef struct sampling_args {
     {ARG_I64, "seed", 's', &(a).seed, "S", "the same seed gives the same choices; -1: any (default: -1)", 0, 0}
 
 typedef struct constraint_args {
-    const char *grammar, *grammar_file, *schema, *schema_file, *regex, *choices;
+    const char *grammar, *grammar_file, *schema, *schema_file, *regex, *choices, *rule;
 } constraint_args;
 #define CONSTRAINT_OPTIONS(a)                                                                                          \
     {ARG_HEADING, "What a reply must be (one of these)", 0, NULL, NULL, NULL, 0, 0},                                   \
@@ -50,7 +50,8 @@ typedef struct constraint_args {
     {ARG_TEXT, "json-schema", 'j', &(a).schema, "JSON", "a document that this schema accepts; {}: any JSON", 0, 0},    \
     {ARG_TEXT, "json-schema-file", 0, &(a).schema_file, "FILE", "the same, the schema is in FILE", 0, 0},              \
     {ARG_TEXT, "regex", 0, &(a).regex, "REGEX", "matches from beginning to end", 0, 0},                                \
-    {ARG_TEXT, "choices", 0, &(a).choices, "A|B|C", "one of these", 0, 0}
+    {ARG_TEXT, "choices", 0, &(a).choices, "A|B|C", "one of these", 0, 0},                                                \
+    {ARG_TEXT, "rule", 0, &(a).rule, "FILE.tl", "tokens that its rule Allowed(seq, tok) derives", 0, 0}
 
 typedef struct reply_args {
     constraint_args constraint;

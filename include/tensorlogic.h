@@ -291,6 +291,8 @@ typedef enum {
     TL_CONSTRAINT_JSON_SCHEMA, // JSON text of a schema; what cannot be promised is TL_E_UNSUPPORTED
     TL_CONSTRAINT_REGEX,       // the whole reply matches
     TL_CONSTRAINT_CHOICES,     // one of these, on lines of their own, or between '|' in one line
+    TL_CONSTRAINT_RULE,        // text of a program that says Allowed(seq, tok) <- ...; it promises each token, not the whole
+    TL_CONSTRAINT_RULE_FILE,   // the same; the text is the file's path
 } tl_constraint_kind;
 // TL_E_FORMAT, TL_E_UNSUPPORTED, TL_E_LIMIT: what is wrong with the text. The model must outlive the constraint.
 TL_API tl_status tl_constraint_new(tl_model *m, tl_constraint_kind kind, const char *text, size_t n, tl_constraint **out, tl_error *err);

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <pthread.h>
 
+#include "run/constraint_rule.h"
 #include "run/run.h"
 #include "text/grammar.h"
 #include "text/schema.h"
@@ -10,6 +11,7 @@
 struct tl_constraint {
     grammar *g;
     grammar_matcher *m;
+    rule_constraint *rule; // instead of the two
     int32_t n_vocab;
     sbuf text; // what the last call of tl_constraint_shortest or _forced handed out
 };
@@ -97,15 +99,28 @@ static tl_status compile(tl_constraint_kind kind, str text, grammar **out, tl_er
     return s;
 }
 
+static tl_status open_rule(tl_model *m, tl_constraint_kind kind, str text, rule_constraint **out, tl_error *err) {
+    if (kind == TL_CONSTRAINT_RULE) return rule_new(m, "constraint.tl", text.p, text.n, out, err);
+    char *path = mem_alloc(text.n + 1);
+    if (!path) return err_set(err, TL_E_MEMORY, "out of memory");
+    memcpy(path, text.p, text.n);
+    path[text.n] = 0;
+    tl_status s = rule_new(m, path, NULL, 0, out, err);
+    mem_free(path);
+    return s;
+}
+
 tl_status tl_constraint_new(tl_model *m, tl_constraint_kind kind, const char *text, size_t n, tl_constraint **out, tl_error *err) {
     tl_error own;
     if (!err) err = &own;
     *out = NULL;
     tl_constraint *c = mem_calloc(1, sizeof *c);
     if (!c) return err_set(err, TL_E_MEMORY, "out of memory");
-    tl_status s = compile(kind, (str){text, n}, &c->g, err);
-    if (s == TL_OK) s = vocab_of(m, err);
-    if (s == TL_OK) s = grammar_matcher_new(c->g, m->vocab, &c->m, err);
+    bool rule = kind == TL_CONSTRAINT_RULE || kind == TL_CONSTRAINT_RULE_FILE;
+    tl_status s = vocab_of(m, err);
+    if (s == TL_OK && rule) s = open_rule(m, kind, (str){text, n}, &c->rule, err);
+    if (s == TL_OK && !rule) s = compile(kind, (str){text, n}, &c->g, err);
+    if (s == TL_OK && !rule) s = grammar_matcher_new(c->g, m->vocab, &c->m, err);
     c->n_vocab = (int32_t)m->n_vocab;
     if (s == TL_OK) *out = c;
     else tl_constraint_free(c);
@@ -116,6 +131,7 @@ void tl_constraint_free(tl_constraint *c) {
     if (!c) return;
     grammar_matcher_free(c->m);
     grammar_free(c->g);
+    rule_free(c->rule);
     sbuf_free(&c->text);
     mem_free(c);
 }
@@ -124,24 +140,28 @@ void tl_constraint_free(tl_constraint *c) {
 uint32_t tl_constraint_start(const tl_constraint *c) { return (void)c, GRAMMAR_START; }
 
 tl_status tl_constraint_mask(tl_constraint *c, uint32_t state, const uint64_t **mask, bool *any, tl_error *err) {
-    TL_TRY(grammar_mask(c->m, state, mask, err));
+    TL_TRY(c->rule ? rule_mask(c->rule, state, mask, err) : grammar_mask(c->m, state, mask, err));
     *any = false;
     for (int32_t i = 0; i < (c->n_vocab + 63) / 64 && !*any; i++) *any = (*mask)[i] != 0;
     return TL_OK;
 }
 
 tl_status tl_constraint_next(tl_constraint *c, uint32_t state, int32_t token, uint32_t *next, tl_error *err) {
-    return grammar_next(c->m, state, token, next, err);
+    return c->rule ? rule_next(c->rule, state, token, next, err) : grammar_next(c->m, state, token, next, err);
 }
 
 tl_status tl_constraint_next_text(tl_constraint *c, uint32_t state, const char *text, size_t n, uint32_t *next, tl_error *err) {
+    if (c->rule) return *next = state, TL_OK; // a rule speaks of tokens
     return grammar_next_bytes(c->m, state, (str){text, n}, next, err);
 }
 
-bool tl_constraint_may_end(const tl_constraint *c, uint32_t state) { return grammar_may_end(c->m, state); }
+bool tl_constraint_may_end(const tl_constraint *c, uint32_t state) {
+    return c->rule ? rule_may_end(c->rule, state) : grammar_may_end(c->m, state);
+}
 
 tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err) {
     char buf[4096];
+    if (c->rule) return *text = "", *n = 0, TL_OK;
     TL_TRY(grammar_forced(c->m, state, buf, sizeof buf, n, err));
     c->text.n = 0;
     sbuf_put(&c->text, buf, *n);
@@ -151,6 +171,7 @@ tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **te
 
 tl_status tl_constraint_shortest(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err) {
     c->text.n = 0;
+    if (c->rule) return *text = "", *n = 0, TL_OK;
     TL_TRY(grammar_shortest(c->m, state, &c->text, err));
     *text = c->text.p ? c->text.p : "";
     *n = c->text.n;

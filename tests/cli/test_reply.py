@@ -3,6 +3,7 @@ vocabulary says anything, so whatever holds is the work of the program. Exits wi
 tests/requirements.txt; what needs jsonschema is left out without it."""
 import json
 import math
+import pathlib
 import subprocess
 import time
 
@@ -13,6 +14,7 @@ try:
 except ImportError:
     jsonschema = None
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "tags": {"type": "array", "items": {"enum": ["a", "b"]}}},
           "required": ["name", "age"], "additionalProperties": False}
 
@@ -100,6 +102,26 @@ class Reply(ModelCase):
             self.assertIn("age", value)
             rest, n = rest[end:].strip(), n + 1
         self.assertEqual(n, 2)
+
+    def test_a_rule(self):
+        example = ROOT / "examples" / "generation" / "no_repeat.tl"
+        for seed in range(3):
+            found = self.json("--rule", example, "-n", "40", "--seed", seed, "--temp", "0.3", "--logprobs", "0")
+            ids = [t["id"] for t in found["logprobs"]]
+            self.assertGreaterEqual(len(ids), 4)
+            for i, token in enumerate(ids):
+                self.assertNotIn(token, ids[max(0, i - 8):i])
+        path = self.folder / "rule.tl"
+        path.write_text('Allowed(s, t) <- Sequence(s), Piece(t, "a")\nAllowed(s, t) <- Said(s, 4, _), End(t)\n')
+        self.assertRegex(self.say("--rule", path, "-n", "30", "--temp", "9"), r"\Aaaaaa+\Z")
+        path.write_text('Allowed(s, t) <- Sequence(s), Piece(t, "no such piece")\n')
+        self.assertEqual((self.json("--rule", path)["text"], self.json("--rule", path)["stop"]), ("", "stuck"))
+        for words, text in (("needs a rule Allowed", "let x = 1"), ("needs a rule Allowed", "relation Allowed(a: int)"), ("rule.tl:1", "Allowed(s, t) <- ("), ("does not exist", None)):
+            if text is None:
+                path.unlink()
+            else:
+                path.write_text(text)
+            self.refused("" if text is None else words, "--rule", path)
 
     # ---- constraints that are refused
     def test_grammars_that_are_refused(self):
