@@ -1,4 +1,4 @@
-// sample_dry.c - DRY ("don't repeat yourself", pi6am's sampler as in llama.cpp): what would lengthen a repetition of the
+// sample_dry.c - DRY ("don't repeat yourself", pi6am 2024): what would lengthen a repetition of the
 // last tokens loses multiplier * base ^ (length - allowed length) of its logit.
 //
 // The length of a repetition is how far the end of the text agrees with the text before one of its tokens, going backwards:

@@ -1,4 +1,4 @@
-// sample_infill.c - llama.cpp's sampler for text between a prefix and a suffix: prefers to end, joins candidates of which one
+// sample_infill.c - the sampler for text between a prefix and a suffix: prefers to end, joins candidates of which one
 // begins with the other, and leaves only those that are clear. It looks at the most probable thousand.
 #include <math.h>
 

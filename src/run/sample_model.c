@@ -5,7 +5,7 @@
 static const char *token_text(void *ctx, int32_t id, size_t *n) { return tl_token_text(ctx, id, false, n); }
 static bool token_is_end(void *ctx, int32_t id) { return tl_token_is_end(ctx, id); }
 
-enum { MOST_BREAKER = 40, MOST_TAIL = 20 }; // bytes of a breaker, tokens of its tail: llama.cpp's limits
+enum { MOST_BREAKER = 40, MOST_TAIL = 20 }; // bytes of a breaker, tokens of its tail
 
 static bool has_breaker(const dry_state *d, int32_t head, const int32_t *tail, size_t n) {
     for (size_t i = d->breakers.n; i-- > 0 && d->breakers.p[i].head == head;)

@@ -1,5 +1,5 @@
-// sample_steps.c - the samplers that thin out or change a set of candidates. Names and meanings are llama.cpp's
-// (src/llama-sampler.cpp); std/sample.tl defines each of them as equations, and tests compare the two.
+// sample_steps.c - the samplers that thin out or change a set of candidates. docs/generation.md has their meanings and says where
+// they come from; std/sample.tl defines each of them as equations, and tests compare the two.
 #include <math.h>
 
 #include "run/sample.h"

@@ -103,6 +103,16 @@ class Reply(ModelCase):
             rest, n = rest[end:].strip(), n + 1
         self.assertEqual(n, 2)
 
+    def test_examples(self):
+        folder = ROOT / "examples" / "generation"
+        schema = json.loads((folder / "person.schema.json").read_text())
+        for seed in range(4):
+            found = json.loads(self.say("--json-schema-file", folder / "person.schema.json", "-n", 30 * seed, "--seed", seed))
+            self.assertLessEqual(set(schema["required"]), set(found))
+            if jsonschema:
+                jsonschema.validate(found, schema)
+            self.assertRegex(self.say("--grammar-file", folder / "list.gbnf", "-n", 20 * seed, "--seed", seed), r"\A(- [A-Z][a-z ]{2,30}\n){1,5}\Z")
+
     def test_a_rule(self):
         example = ROOT / "examples" / "generation" / "no_repeat.tl"
         for seed in range(3):
