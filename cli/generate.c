@@ -150,7 +150,7 @@ static int generate(generate_args *a) {
     return status;
 }
 
-static bool constraint_given(const constraint_args *c) { return c->grammar || c->grammar_file || c->schema || c->schema_file || c->regex || c->choices; }
+static bool constraint_given(const constraint_args *c) { return c->grammar || c->grammar_file || c->schema || c->schema_file || c->regex || c->choices || c->rule; }
 
 static int generate_many(const generate_args *a) {
     const batch_args b = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .prompts = a->prompts, .out = a->out, .parallel = a->parallel, .most = a->most, .chat = a->chat,
