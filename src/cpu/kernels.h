@@ -32,6 +32,7 @@ typedef struct attn_seq {     // one sequence's readable slots, ordered by posit
     const int32_t *at;        // position held by slots[i]
     int64_t n;
     int64_t dropped;          // entries freed before slots[0]: sums stay cut where they were, so bits stay equal
+    uint32_t version;         // another one whenever entries changed in another way than by appending; 0: not known
 } attn_seq;
 typedef struct attn_args {
     int64_t rows;             // query rows

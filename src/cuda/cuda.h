@@ -118,6 +118,7 @@ tl_status cuda_send(cuda_device *d, void *dst, const void *pinned, size_t bytes,
 tl_status cuda_fetch(cuda_device *d, void *pinned, const void *src, size_t bytes, tl_error *err);
 // The next free part of the pinned ring, to be filled by the caller, and its sending.
 tl_status cuda_ring(cuda_device *d, void **part, size_t *bytes, tl_error *err);
+tl_status cuda_stage(cuda_device *d, size_t bytes, void **out, tl_error *err); // device memory for what is on its way; reused
 tl_status cuda_ring_send(cuda_device *d, void *dst, size_t bytes, tl_error *err);
 // Memory of the host that the device reads in place.
 tl_status cuda_host_alloc(cuda_device *d, size_t bytes, void **host, void **device, tl_error *err);

@@ -26,6 +26,8 @@ struct cuda_device {
     char *ring;
     void *ring_done[RING_PARTS];
     int ring_at;
+    void *stage;
+    size_t stage_bytes;
     void *mark[MARKS];
     bool lost;
     char why[256];
@@ -167,6 +169,7 @@ void cuda_close(cuda_device *d) {
             if (d->ring_done[i]) cu.event_free(d->ring_done[i]);
         for (int i = 0; i < MARKS; i++)
             if (d->mark[i]) cu.event_free(d->mark[i]);
+        cuda_free(d, d->stage);
         if (d->ring) cu.host_free(d->ring);
         for (int i = 0; i < d->n_modules; i++) cu.module_unload(d->modules[i]);
         if (d->stream) cu.stream_free(d->stream);
@@ -231,6 +234,18 @@ tl_status cuda_ring_send(cuda_device *d, void *dst, size_t bytes, tl_error *err)
     TRY_CU(d, cu.copy_to(address(dst), d->ring + (size_t)d->ring_at * RING_BYTES, bytes, d->stream), "copying to the device");
     TRY_CU(d, cu.event_record(d->ring_done[d->ring_at], d->stream), "marking a transfer");
     d->ring_at = (d->ring_at + 1) % RING_PARTS;
+    return TL_OK;
+}
+
+tl_status cuda_stage(cuda_device *d, size_t bytes, void **out, tl_error *err) {
+    if (bytes > d->stage_bytes) {
+        cuda_free(d, d->stage);
+        d->stage = NULL;
+        d->stage_bytes = 0;
+        TL_TRY(cuda_alloc(d, bytes, &d->stage, err));
+        d->stage_bytes = bytes;
+    }
+    *out = d->stage;
     return TL_OK;
 }
 

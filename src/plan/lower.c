@@ -294,9 +294,30 @@ static bool wants_wide(const ir_node *n) {
     return dtype_table[n->u.weight->type].block_values == 32 && (from == IR_ATTENTION || from == IR_MAP || from == IR_FUSED);
 }
 
+static tl_status lower_linear_device(lowering *l, const ir_node *n) {
+    ir_weight *w = n->u.weight;
+    TL_TRY(weight_need(w, USE_ROWS, l->b, l->err));
+    const plan_weight *pw = w->prepared;
+    gpu_linear *a = arena_new(&l->p->mem, gpu_linear);
+    *a = (gpu_linear){.w = pw, .row0 = n->in[1].offset / w->cols, .n = n->size[n->nout - 1], .wide = pw->m.type != DT_F32 && wants_wide(n)};
+    if (!gpu_takes_matrix(w, a->row0, pw)) return lower_plain(l, n, run_einsum, false);
+    TL_TRY(gpu_weight(w, l->b, l->err));
+    kernel *k = add_kernel(l, n, NULL, K_TILE, n->sym, n->nout == 2 ? n->size[0] : 1);
+    k->args = a;
+    k->in = arena_array(&l->p->mem, reader, 2);
+    k->reads = arena_array(&l->p->mem, value_read, 2);
+    TL_TRY(resolve(l, &n->in[0], &k->in[0]));
+    if (is_state(n->in[0].node)) note_state(l, k, n->in[0].node, false);
+    if (k->in[0].value >= 0) add_read(k, k->in[0].value, false);
+    TL_TRY(need_float(l, k, 0));
+    l->p->node_value[n->id] = work_value(l, k, DT_F32, n->inner, (size_t)n->inner * 4);
+    return TL_OK;
+}
+
 static tl_status lower_linear(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     if (!weight_is_matrix(w->type)) return lower_plain(l, n, run_einsum, false);
+    if (l->p->device) return lower_linear_device(l, n);
     TL_TRY(weight_need(w, USE_LINEAR, l->b, l->err));
     linear_args *a = arena_new(&l->p->mem, linear_args);
     a->m = ((const plan_weight *)w->prepared)->m;
@@ -336,6 +357,7 @@ static tl_status lower_embed(lowering *l, const ir_node *n) {
     if (!weight_is_matrix(w->type))
         return err_set(l->err, TL_E_UNSUPPORTED, "rows of %s: elements of type %s cannot be looked up", w->name ? w->name : "?", dtype_table[w->type].name);
     TL_TRY(weight_need(w, USE_ROWS, l->b, l->err));
+    if (l->p->device) TL_TRY(gpu_weight(w, l->b, l->err));
     kernel *k = add_kernel(l, n, run_embed, n->sym ? K_ROW : n->nout == 2 ? K_RANGE : K_WHOLE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->in = arena_array(&l->p->mem, reader, 2);
     k->reads = arena_array(&l->p->mem, value_read, 1);
@@ -479,7 +501,10 @@ static void report(const plan_backend *b, double done, double total) {
     if (b->progress && total > 0) b->progress(b->ctx, done, total);
 }
 
-static bool needs_work(const ir_node *n) { return n->op == IR_LINEAR && !(n->u.weight->prepared && ((const plan_weight *)n->u.weight->prepared)->repacked); }
+static bool needs_work(const ir_node *n, bool device) {
+    const plan_weight *pw = n->op == IR_LINEAR ? n->u.weight->prepared : NULL;
+    return n->op == IR_LINEAR && !(pw && (device ? pw->dm.data != NULL : pw->repacked));
+}
 
 static tl_status lower_all(lowering *l) {
     plan *p = l->p;
@@ -490,10 +515,10 @@ static tl_status lower_all(lowering *l) {
     double total = 0, done = 0;
     for (int32_t i = 0; i < p->n_nodes; i++) p->node_value[i] = l->as_f32[i] = -1;
     for (const ir_node *x = g->first; x; x = x->next)
-        if (live[x->id] && needs_work(x)) total += (double)x->u.weight->bytes;
+        if (live[x->id] && needs_work(x, p->device != NULL)) total += (double)x->u.weight->bytes;
     for (const ir_node *x = g->first; x; x = x->next) {
         if (!live[x->id]) continue;
-        bool work = needs_work(x);
+        bool work = needs_work(x, p->device != NULL);
         TL_TRY(lower_node(l, x));
         if (work) report(l->b, done += (double)x->u.weight->bytes, total);
     }

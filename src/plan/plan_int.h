@@ -7,12 +7,14 @@
 //   stage.c    kernels become stages: dependencies, row groups, liveness, one workspace
 //   run.c      schedule for a row count, replay
 //   op_*.c     the kernels
+//   gpu*.c     the same kernels on a CUDA device, one after the other
 //
 // A kernel computes ranges of the first label of its node. When that label is symbolic and the kernel reads only its own
 // row of other rows' values, kernels that feed each other join one "row group" of a stage: a unit of work is then some
 // rows through all kernels of the group, with no barrier between.
 #ifndef TL_PLAN_INT_H
 #define TL_PLAN_INT_H
+#include "cuda/cuda.h"
 #include "plan/plan.h"
 
 enum {
@@ -33,6 +35,10 @@ typedef struct plan_weight { // ir_weight.prepared
     void *copy;         // the file's bytes, moved to an aligned address; or NULL
     void *other;        // the file's values in a format that kernels read; or NULL
     float *f32;         // the whole tensor as float32; or NULL
+    cuda_device *device; // of the following
+    cuda_matrix dm;     // for products and lookups; dm.data NULL: not wanted so far
+    void *d_matrix, *d_bytes; // the memory behind dm; the file's bytes on the device; or NULL
+    size_t device_bytes;
 } plan_weight;
 
 typedef enum { USE_ROWS, USE_LINEAR, USE_F32, USE_BYTES } weight_use;
@@ -95,6 +101,7 @@ struct kernel {
     int32_t *after;     // kernels that must be in an earlier stage, besides the makers of reads
     int n_after;
     int32_t stage, depth, id;
+    void *gpu;          // gpu.h: what it is fused with
 };
 
 // ---- arguments of kernels with a kernel-table function --------------------------------------------
@@ -103,6 +110,12 @@ typedef struct quant_args { // activation rows for linear()
     int64_t k;
     size_t bytes;       // of one row
 } quant_args;
+
+typedef struct gpu_linear { // LINEAR on a device
+    const plan_weight *w;
+    int64_t row0, n;
+    bool wide;
+} gpu_linear;
 
 typedef struct linear_args {
     cpu_matrix m;       // of the weight, `wide` as this product wants it
@@ -143,8 +156,11 @@ typedef struct phase { // stages that run between two barriers: one shared by al
     int64_t total;      // units of the shared stage
 } phase;
 
+typedef struct gpu_plan gpu_plan; // gpu.h
 struct plan {
     arena mem;
+    cuda_device *device; // NULL: the CPU. Else base[] and work are addresses there
+    gpu_plan *gpu;
     const cpu_kernels *k;
     pool *threads;
     int n_threads;
@@ -248,6 +264,16 @@ void run_embed(const plan *p, const kernel *k, int64_t r0, int64_t r1, int threa
 void run_attention(const plan *p, const kernel *k, int64_t i0, int64_t i1, int thread);
 void attn_fill(plan *p, kernel *k); // at the start of a run
 const char *kernel_name(const kernel *k);
+
+// ---- on a device (gpu*.c) -------------------------------------------------------------------------
+bool gpu_takes_matrix(const ir_weight *w, int64_t row0, const plan_weight *pw);
+tl_status gpu_weight(ir_weight *w, const plan_backend *b, tl_error *err);  // dm
+tl_status gpu_weight_bytes(ir_weight *w, cuda_device *d, tl_error *err);   // d_bytes
+void gpu_weight_free(plan_weight *pw);
+tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err);         // after plan_stages: memory, constants
+tl_status gpu_run(plan *p, tl_error *err);                                 // p->step is set and checked
+void gpu_free(plan *p);
+const void *gpu_value(const plan *p, int32_t value);                       // on the host; NULL when that failed
 
 // ---- passes --------------------------------------------------------------------------------------
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err);

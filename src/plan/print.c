@@ -102,6 +102,14 @@ static void put_kernel(printer *pr, const kernel *k, bool hashed, sbuf *out) {
     sbuf_puts(out, kernel_name(k));
     sbuf_putc(out, ' ');
     put_shape(k->node, out);
+    if (k->kind == K_TILE && pr->p->device) {
+        const gpu_linear *l = k->args;
+        const ir_weight *w = k->node->u.weight;
+        sbuf_printf(out, " %s %s rows %lld+%lld (", dtype_table[w->type].name, w->name ? w->name : "?", (long long)l->row0, (long long)l->n);
+        put_edge(pr, k, 0, hashed, out);
+        sbuf_puts(out, ")");
+        return;
+    }
     if (k->kind == K_TILE) {
         const linear_args *l = k->args;
         const ir_weight *w = k->node->u.weight;

@@ -37,6 +37,7 @@ static void collect_inputs(plan *p) {
 static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
     TL_TRY(plan_lower(p, b, err));
     TL_TRY(plan_stages(p, err));
+    if (p->device) return gpu_make(p, b, err);
     TL_TRY(plan_memory(p, err));
     collect_inputs(p);
     p->phases = arena_array(&p->mem, phase, p->n_stages + 1);
@@ -55,6 +56,7 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
     if (!p) return err_set(err, TL_E_MEMORY, "out of memory for a plan");
     p->k = b->k;
     p->threads = b->threads;
+    p->device = b->device;
     p->n_threads = pool_size(b->threads);
     p->limits = *limits;
     p->graph = g;
@@ -70,6 +72,7 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
 
 void plan_free(plan *p) {
     if (!p) return;
+    if (p->device) gpu_free(p);
     for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
     mem_free(p->profile);
     mem_free(p->events);
@@ -334,6 +337,10 @@ static void prepare_run(plan *p, const plan_step *s) {
 
 tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     TL_TRY(check_step(p, step, err));
+    if (p->device) {
+        p->step = *step;
+        return gpu_run(p, err);
+    }
     double start = p->measure ? now_ns() : 0;
     p->kernel_ns = 0;
     mem_forbid(true);
@@ -353,12 +360,16 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
 }
 
 // ---- results -------------------------------------------------------------------------------------
-const void *plan_output(const plan *p, int i) { return i >= 0 && i < p->n_outputs ? p->base[p->out_value[i]] : NULL; }
+const void *plan_output(const plan *p, int i) {
+    if (i < 0 || i >= p->n_outputs) return NULL;
+    return p->device ? gpu_value(p, p->out_value[i]) : p->base[p->out_value[i]];
+}
 
 const void *plan_value(const plan *p, const ir_node *n) {
     while (n->repl) n = n->repl;
     if (n->id < 0 || n->id >= p->n_nodes || !n->keep) return NULL;
     int32_t v = p->node_value[n->id];
+    if (v >= 0 && p->device) return gpu_value(p, v);
     return v < 0 ? NULL : p->base[v];
 }
 

@@ -219,6 +219,7 @@ tl_status plan_memory(plan *p, tl_error *err) {
     p->work_bytes = s.top;
     if (p->limits.max_bytes && s.top > p->limits.max_bytes)
         return err_set(err, TL_E_LIMIT, "the computation needs %zu MiB of temporaries, more than its limit of %zu MiB", s.top >> 20, p->limits.max_bytes >> 20);
+    if (p->device) return TL_OK; // the caller has the memory
     bool large = p->limits.touched && s.top >= HUGE_PAGE;
     p->work = mem_alloc_aligned(s.top + LINE, large ? HUGE_PAGE : LINE);
     if (p->work && large) (void)madvise(p->work, s.top, MADV_HUGEPAGE);

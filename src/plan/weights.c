@@ -154,6 +154,7 @@ size_t plan_weight_bytes(const ir_weight *w) {
 void plan_weight_free(ir_weight *w) {
     plan_weight *pw = w->prepared;
     if (!pw) return;
+    gpu_weight_free(pw);
     mem_free_aligned(pw->made);
     mem_free_aligned(pw->copy);
     mem_free_aligned(pw->other);

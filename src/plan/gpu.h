@@ -1,0 +1,70 @@
+// gpu.h - a plan on a CUDA device: what gpu*.c share. Private to this folder.
+//
+//   gpu.c         memory, the step's inputs and lists, replay, results
+//   gpu_weights.c matrices repacked on the device, streamed through the pinned ring
+//   gpu_ops.c     a launch for each kernel of the plan
+//   gpu_fuse.c    which kernels of the plan become one launch
+#ifndef TL_GPU_H
+#define TL_GPU_H
+#include "plan/plan_int.h"
+
+enum { GPU_ALIGN = 256, GPU_GRAPHS = 32 };
+
+typedef struct gpu_state {
+    const ir_state *state;
+    void *data;
+} gpu_state;
+
+typedef struct gpu_key { // what a recorded graph is for
+    int64_t rows, outs;
+    int32_t chunks, inputs;
+} gpu_key;
+typedef struct gpu_recorded {
+    gpu_key key;
+    cuda_graph *graph;
+    uint64_t used;   // 0: empty
+    int32_t seen;
+} gpu_recorded;
+
+typedef struct gpu_seen { // a sequence's list as the device has it
+    int64_t n;
+    uint32_t version;
+    bool known;
+} gpu_seen;
+
+struct gpu_plan {
+    cuda_device *d;
+    void *work, *act, *consts, *lists, *attn_work;
+    size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes, weight_bytes;
+    gpu_state *states;
+    int n_states;
+    // inputs of a step: rows' inputs, sequences, edits; written to `host`, sent to `input`
+    char *host;
+    void *input;
+    size_t input_room;
+    int32_t *edit_count;   // in `host`
+    const int32_t *edits_device, *count_device;
+    const cuda_seq *seqs_device;
+    const int32_t *tiles_device[2]; // rows', outs'
+    int32_t n_tiles[2];
+    int64_t n_seqs, max_seqs;
+    int32_t *shadow;       // [max_seqs, max_slots] slots as sent, then positions
+    gpu_seen *seen;
+    int32_t chunks;        // most chunks of 64 entries of any sequence in the step, rounded up
+    // the quantized rows in `act`
+    int32_t act_value;
+    int64_t act_offset, act_stride, act_rows, act_k;
+    int act_kind;
+    // results
+    struct gpu_copy { void *host; size_t bytes; bool fresh; } *copies; // [n_values]
+    gpu_recorded graphs[GPU_GRAPHS];
+    uint64_t clock;
+    bool no_graphs;
+};
+
+tl_status gpu_launch(plan *p, const kernel *k, tl_error *err);
+tl_status gpu_launch_all(plan *p, tl_error *err);
+tl_status gpu_fuse(plan *p, tl_error *err); // before memory is laid out
+size_t gpu_act_room(const plan *p);         // bytes of the largest quantized input
+size_t gpu_attn_room(const plan *p, size_t *counters);
+#endif

@@ -1,0 +1,259 @@
+// gpu_ops.c - a launch for each kernel of the plan.
+#include "cuda/layout.h"
+#include "cuda/ops.h"
+#include "plan/gpu.h"
+
+enum { THREADS = 256, WARPS = THREADS / 32 };
+
+// ---- arguments -------------------------------------------------------------------------------------------
+static int64_t kernel_rows(const plan *p, const kernel *k) { return sym_rows(p, k->sym, k->fixed); }
+
+static ops_space space_of(const plan *p, const ir_node *n) {
+    ops_space s = {.nout = n->nout, .nlab = n->nlab, .count = 1};
+    for (int l = 0; l < n->nlab; l++) s.size[l] = (int32_t)(l == 0 && n->sym ? sym_rows(p, n->sym, 0) : n->size[l]);
+    for (int l = 0; l < n->nout; l++) s.count *= s.size[l];
+    return s;
+}
+
+static ops_reader reader_of(const plan *p, const ir_node *n, const reader *s) {
+    static const int32_t kinds[] = {[SRC_F32] = OPS_F32, [SRC_I32] = OPS_I32, [SRC_SCALAR] = OPS_SCALAR, [SRC_STATE] = OPS_STATE, [SRC_BLOCKS] = OPS_BLOCKS};
+    ops_reader r = {.kind = kinds[s->kind], .type = (int32_t)s->type, .scalar = s->scalar, .offset = s->offset, .p = s->value >= 0 ? p->base[s->value] : NULL};
+    if (s->state) r.width = (int32_t)s->state->width, r.slot_bytes = (int64_t)s->state->slot_bytes;
+    for (int l = 0; l < n->nlab; l++) r.stride[l] = s->stride[l];
+    return r;
+}
+
+static unsigned blocks(int64_t n, int64_t each) { return (unsigned)((n + each - 1) / each); }
+
+#define LAUNCH(name, x, y, threads, args) cuda_launch(p->device, name, x, y, 1, threads, 0, &(args), sizeof(args), CUDA_PDL, err)
+
+// ---- elementwise -----------------------------------------------------------------------------------------
+static tl_status too_long(const kernel *k, tl_error *err) {
+    return err_set(err, TL_E_UNSUPPORTED, "%s with %d inputs is too long for a CUDA device", ir_op_name(k->node->op), k->node->n_in);
+}
+
+static tl_status run_map_fused(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    ops_map_args a = {.s = space_of(p, n), .n_in = n->n_in, .out = p->base[k->out]};
+    if (n->n_in > OPS_INPUTS) return too_long(k, err);
+    if (n->op == IR_FUSED) {
+        const fused_args *f = k->args;
+        if (f->n > OPS_CODE) return too_long(k, err);
+        for (int i = 0; i < f->n; i++) a.code[i] = (int8_t)f->code[i].op, a.arg[i] = (int8_t)f->code[i].arg;
+        a.n_code = f->n;
+    } else {
+        for (int e = 0; e < n->n_in; e++) a.code[e] = -1, a.arg[e] = (int8_t)e;
+        a.code[n->n_in] = (int8_t)n->sub;
+        a.n_code = n->n_in + 1;
+    }
+    for (int e = 0; e < n->n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    return LAUNCH("ops_map", blocks(a.s.count, THREADS), 1, THREADS, a);
+}
+
+static tl_status run_gathered(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node, *base = n->in[0].node;
+    ops_gather_args a = {.s = space_of(p, n), .n_in = n->n_in, .integer = n->type == DT_I32, .out = p->base[k->out]};
+    if (n->n_in > OPS_INPUTS) return too_long(k, err);
+    for (int e = 0; e < n->n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    for (int e = 1; e < n->n_in; e++) {
+        a.gstride[e] = n->u.gather.gstride[e - 1];
+        a.limit[e] = n->u.gather.limit[e - 1];
+        int64_t rows = base->sym && a.gstride[e] == base->inner ? sym_rows(p, base->sym, 0) : -1; // the axis is the rows
+        if (rows >= 0 && (a.limit[e] <= 0 || a.limit[e] > rows)) a.limit[e] = rows;
+    }
+    return LAUNCH("ops_gather", blocks(a.s.count, THREADS), 1, THREADS, a);
+}
+
+static tl_status run_parts(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    int64_t rows = n->sym ? sym_rows(p, n->sym, 0) : 1, covered = 0;
+    for (int e = 0; e < n->n_in; e++) {
+        int64_t m = 1;
+        for (int l = n->sym ? 1 : 0; l < n->nout; l++) m *= n->u.parts.sizes[e * n->nout + l];
+        covered += m;
+    }
+    if (covered < n->inner) TL_TRY(cuda_zero(p->device, p->base[k->out], (size_t)(rows * n->inner) * sizeof(float), err));
+    for (int e = 0; e < n->n_in; e++) {
+        ops_part_args a = {.in = reader_of(p, n, &k->in[e]), .offset = n->u.parts.offset[e], .out = p->base[k->out]};
+        a.s = (ops_space){.nout = n->nout, .nlab = n->nout, .count = 1};
+        for (int l = 0; l < n->nout; l++) {
+            a.s.size[l] = (int32_t)(l == 0 && n->sym ? rows : n->u.parts.sizes[e * n->nout + l]);
+            a.s.count *= a.s.size[l];
+            a.dst[l] = n->u.parts.stride[e * n->nout + l];
+        }
+        TL_TRY(LAUNCH("ops_part", blocks(a.s.count, THREADS), 1, THREADS, a));
+    }
+    return TL_OK;
+}
+
+static tl_status run_scattered(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    const ir_state *s = n->state2;
+    ops_scatter_args a = {.s = space_of(p, n), .in = reader_of(p, n, &k->in[1]), .type = (int32_t)s->type, .width = (int32_t)s->width,
+                          .to_offset = n->in[0].offset, .slot_bytes = (int64_t)s->slot_bytes, .data = p->base[k->in[0].value]};
+    for (int l = 0; l < n->nlab; l++) a.to_stride[l] = n->in[0].stride[l];
+    if (n->n_in > 2) {
+        a.has_slot = 1;
+        a.slot = reader_of(p, n, &k->in[2]);
+        a.gstride = n->u.gather.gstride[0];
+        a.limit = n->u.gather.limit[0];
+    }
+    if (s->type == DT_Q8_0) a.s.size[n->nout - 1] /= 32, a.s.count /= 32;
+    return LAUNCH("ops_scatter", blocks(a.s.count, THREADS), 1, THREADS, a);
+}
+
+// ---- rows ------------------------------------------------------------------------------------------------
+static int64_t run_length(const ops_space *s) { return s->nout ? s->size[s->nout - 1] : 1; }
+
+static tl_status run_rows(plan *p, const kernel *k, tl_error *err) { // SOFTMAX, TOPK
+    const ir_node *n = k->node;
+    ops_row_args a = {.s = space_of(p, n), .n_in = n->n_in, .k = n->op == IR_TOPK ? n->u.topk : 0, .out = p->base[k->out]};
+    a.run = (int32_t)run_length(&a.s);
+    for (int e = 0; e < n->n_in && e < 2; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    return LAUNCH(n->op == IR_TOPK ? "ops_topk" : "ops_softmax", (unsigned)(a.s.count / a.run), 1, THREADS, a);
+}
+
+static tl_status run_normed(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    ops_norm_args a = {.s = space_of(p, n), .n_in = n->n_in, .layer = n->op == IR_LAYER_NORM, .eps = n->u.norm.eps, .out = p->base[k->out]};
+    a.run = (int32_t)run_length(&a.s);
+    for (int e = 0; e < n->n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    return LAUNCH("ops_norm", (unsigned)(a.s.count / a.run), 1, THREADS, a);
+}
+
+static tl_status run_roped(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    ops_rope_args a = {.x = (const float *)p->base[k->in[0].value] + k->in[0].offset, .cs = (const float *)p->base[k->in[1].value] + k->in[1].offset,
+                       .x_row = n->sym ? k->in[0].stride[0] : 0, .cs_row = n->sym ? k->in[1].stride[0] : 0, .head_stride = n->u.rope.head_stride,
+                       .rows = n->sym ? kernel_rows(p, k) : 1, .heads = (int32_t)n->u.rope.heads, .d = (int32_t)n->u.rope.d, .rot = (int32_t)n->u.rope.rot,
+                       .interleaved = n->u.rope.interleaved, .out = p->base[k->out]};
+    return LAUNCH("ops_rope", blocks(a.rows * a.heads * a.d, THREADS), 1, THREADS, a);
+}
+
+static tl_status run_folds(plan *p, const kernel *k, tl_error *err) { // REDUCE, EINSUM
+    const ir_node *n = k->node;
+    ops_fold_args a = {.s = space_of(p, n), .n_in = n->op == IR_REDUCE ? 1 : 2, .fold = n->op == IR_REDUCE ? n->sub : FOLD_SUM, .folded = 1, .out = p->base[k->out]};
+    for (int l = n->nout; l < n->nlab; l++) a.folded *= n->size[l];
+    for (int e = 0; e < a.n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    return LAUNCH("ops_fold", blocks(a.s.count, WARPS), 1, THREADS, a);
+}
+
+static tl_status run_owners(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    ops_owned_args a = {.seq = reader_of(p, n, &k->in[0]), .seqs = p->gpu->seqs_device, .n_seqs = (int32_t)p->gpu->n_seqs, .slots = (int32_t)n->size[n->nout - 1],
+                        .rows = kernel_rows(p, k), .out = p->base[k->out]};
+    return LAUNCH("ops_owned", (unsigned)a.rows, 1, THREADS, a);
+}
+
+// ---- matrices --------------------------------------------------------------------------------------------
+static int act_kind_of(const gpu_linear *l) { return layout_act_kind((int)l->w->m.type, l->wide); }
+
+size_t gpu_act_room(const plan *p) {
+    size_t most = 0;
+    for (int i = 0; i < p->n_kernels; i++) {
+        const kernel *k = p->kernels[i];
+        if (k->kind != K_TILE) continue;
+        const gpu_linear *l = k->args;
+        int64_t rows = k->sym == SYM_ROWS ? p->limits.max_rows : k->sym == SYM_OUT ? p->limits.max_outs : k->fixed;
+        size_t bytes = l->w->m.type == DT_F32 ? 0 : (size_t)layout_act_bytes(act_kind_of(l), rows, l->w->m.k);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+// The rows of a product's input in the form it reads; made anew unless they are still there.
+static tl_status quantized(plan *p, const kernel *k, int64_t rows, int64_t stride, tl_error *err) {
+    gpu_plan *g = p->gpu;
+    const gpu_linear *l = k->args;
+    const reader *x = &k->in[0];
+    int kind = act_kind_of(l);
+    if (g->act_value == x->value && g->act_offset == x->offset && g->act_stride == stride && g->act_rows == rows && g->act_k == l->w->m.k && g->act_kind == kind) return TL_OK;
+    cuda_quantize_args a = {.x = (const float *)p->base[x->value] + x->offset, .ldx = stride, .rows = (int32_t)rows, .k = (int32_t)l->w->m.k, .kind = kind, .q = g->act};
+    TL_TRY(cuda_quantize(p->device, &a, err));
+    g->act_value = x->value, g->act_offset = x->offset, g->act_stride = stride, g->act_rows = rows, g->act_k = l->w->m.k, g->act_kind = kind;
+    return TL_OK;
+}
+
+static cuda_matrix matrix_slice(const gpu_linear *l) {
+    cuda_matrix m = l->w->dm;
+    m.n = (int32_t)l->n;
+    m.strip0 = (int32_t)(l->row0 / CUDA_STRIP);
+    return m;
+}
+
+static tl_status run_product(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    const gpu_linear *l = k->args;
+    int64_t rows = kernel_rows(p, k), stride = n->nout == 2 ? k->in[0].stride[0] : 0;
+    if (rows == 0) return TL_OK;
+    cuda_linear_args a = {.n_m = 1, .rows = (int32_t)rows, .wide = l->wide};
+    a.m[0] = matrix_slice(l);
+    a.y[0] = p->base[k->out];
+    a.ldy[0] = l->n;
+    if (l->w->m.type == DT_F32) {
+        a.x = (const float *)p->base[k->in[0].value] + k->in[0].offset;
+        a.ld_x = stride;
+    } else {
+        TL_TRY(quantized(p, k, rows, stride, err));
+        a.x = p->gpu->act;
+    }
+    return cuda_linear(p->device, &a, err);
+}
+
+static tl_status run_lookup(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    const plan_weight *w = k->args;
+    const reader *s = &k->in[0];
+    int64_t rows = n->nout == 2 ? kernel_rows(p, k) : 1;
+    if (s->kind != SRC_I32) return err_set(err, TL_E_UNSUPPORTED, "a lookup by numbers that are not integers, on a CUDA device");
+    cuda_embed_args a = {.m = w->dm, .ids = (const int32_t *)p->base[s->value] + s->offset, .id_stride = n->nout == 2 ? s->stride[0] : 0, .rows = (int32_t)rows, .out = p->base[k->out]};
+    return rows ? cuda_embed(p->device, &a, err) : TL_OK;
+}
+
+// ---- attention -------------------------------------------------------------------------------------------
+size_t gpu_attn_room(const plan *p, size_t *counters) {
+    (void)p;
+    *counters = 0;
+    return 0;
+}
+
+static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    const ir_attention *at = &n->u.attn;
+    const reader *q = &k->in[0];
+    cuda_attn_args a = {.rows = (int32_t)kernel_rows(p, k), .heads = at->heads, .kv_heads = at->kv_heads, .dk = at->dk, .dv = at->dv,
+                        .q = (const float *)p->base[q->value] + q->offset, .q_stride = q->stride[0], .kv_type = (int32_t)n->state2->type, .causal = at->causal,
+                        .k = p->base[k->in[1].value], .v = p->base[k->in[2].value], .k_slot_bytes = (int64_t)n->state2->slot_bytes, .v_slot_bytes = (int64_t)n->state3->slot_bytes,
+                        .seq = p->base[k->in[3].value], .pos = n->n_in > 4 ? p->base[k->in[4].value] : NULL, .seqs = p->gpu->seqs_device, .scale = at->scale,
+                        .softcap = at->softcap, .window = at->window, .chunks = p->gpu->chunks, .out = p->base[k->out], .out_stride = n->inner};
+    if (a.rows == 0) return TL_OK;
+    if (at->dk > 1024 || at->dv > 1024) return err_set(err, TL_E_UNSUPPORTED, "attention with heads of %d and %d values on a CUDA device", at->dk, at->dv);
+    return cuda_launch(p->device, "attn_any", (unsigned)a.heads, (unsigned)a.rows, 1, THREADS, 0, &a, sizeof a, CUDA_PDL, err);
+}
+
+// ---- all -------------------------------------------------------------------------------------------------
+tl_status gpu_launch(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    if (n->sym && sym_rows(p, n->sym, 0) == 0) return TL_OK;
+    switch (n->op) {
+    case IR_MAP: case IR_FUSED: return run_map_fused(p, k, err);
+    case IR_EINSUM: case IR_REDUCE: return run_folds(p, k, err);
+    case IR_SOFTMAX: case IR_TOPK: return run_rows(p, k, err);
+    case IR_GATHER: return run_gathered(p, k, err);
+    case IR_ASSEMBLE: return run_parts(p, k, err);
+    case IR_SCATTER: return run_scattered(p, k, err);
+    case IR_OWNED: return run_owners(p, k, err);
+    case IR_RMS_NORM: case IR_LAYER_NORM: return run_normed(p, k, err);
+    case IR_ROPE: return run_roped(p, k, err);
+    case IR_LINEAR: return k->kind == K_TILE ? run_product(p, k, err) : run_folds(p, k, err);
+    case IR_EMBED: return run_lookup(p, k, err);
+    case IR_ATTENTION: return run_attend(p, k, err);
+    default: return err_set(err, TL_E_UNSUPPORTED, "%s cannot be computed on a CUDA device", ir_op_name(n->op));
+    }
+}
+
+tl_status gpu_launch_all(plan *p, tl_error *err) {
+    p->gpu->act_value = -1;
+    for (int i = 0; i < p->n_kernels; i++) TL_TRY(gpu_launch(p, p->kernels[i], err));
+    return TL_OK;
+}
