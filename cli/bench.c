@@ -185,7 +185,9 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
             list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
             (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "isa", tl_engine_isa(o->engine),
             "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "profile", r->profile));
-    printf("%s\n%s, %d threads, %s kernels\n", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
+    printf("%s\n%s, %d threads, %s kernels", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
+    if (strcmp(tl_engine_device(o->engine), "cpu") != 0) printf("; %s", tl_engine_device(o->engine));
+    putchar('\n');
     if (a->prompt) printf("prompt %6lld tokens   %9.1f tokens/s\n", (long long)a->prompt, prompt);
     if (a->decode && a->sequences > 1) printf("decode %6lld x %-4d     %9.1f tokens/s\n", (long long)a->decode, a->sequences, said);
     else if (a->decode) printf("decode %6lld tokens   %9.1f tokens/s\n", (long long)a->decode, said);

@@ -58,10 +58,10 @@ static void on_progress(void *ctx, const char *what, double done, double total) 
 
 static int open_engine(const char *command, const model_args *a, opened *o) {
     tl_error err;
-    const tl_engine_options options = {.threads = a->threads, .isa = a->isa, .on_warning = on_warning, .on_progress = on_progress};
+    const tl_engine_options options = {.threads = a->threads, .isa = a->isa, .device = a->device, .on_warning = on_warning, .on_progress = on_progress};
     loading = (progress){0};
     if (tl_engine_new(&options, &o->engine, &err) != TL_OK) return fail_with(command, &err);
-    if (a->verbose) fprintf(stderr, "%d threads, %s kernels\n", tl_engine_threads(o->engine), tl_engine_isa(o->engine));
+    if (a->verbose) fprintf(stderr, "%d threads, %s kernels, device %s\n", tl_engine_threads(o->engine), tl_engine_isa(o->engine), tl_engine_device(o->engine));
     return 0;
 }
 

@@ -11,7 +11,7 @@
 
 // ---- options -----------------------------------------------------------------------------------
 typedef struct model_args {
-    const char *model, *program, *pre, *chat_template, *isa, *cache_type; // chat_template: the path of a file
+    const char *model, *program, *pre, *chat_template, *isa, *device, *cache_type; // chat_template: the path of a file
     int threads;
     int64_t n_ctx, n_batch;
     bool no_repair, verbose;
@@ -26,6 +26,7 @@ typedef struct model_args {
 #define MODEL_OPTIONS_DATA(a)                                                                                          \
     MODEL_OPTIONS_TEXT(a),                                                                                             \
     {ARG_INT, "threads", 't', &(a).threads, "N", "threads (default: one for each physical core)", 0, 1024},            \
+    {ARG_TEXT, "device", 0, &(a).device, "DEVICE", "cpu, cuda, cuda:N, or auto: a GPU if there is one (default: TL_DEVICE, else cpu)", 0, 0}, \
     {ARG_TEXT, "isa", 0, &(a).isa, "NAME", "instruction set: ref, avx2, avx512, ... (default: the best)", 0, 0},       \
     {ARG_FLAG, "no-repair", 0, &(a).no_repair, NULL, "a broken output.weight is an error", 0, 0}
 #define MODEL_OPTIONS(a)                                                                                               \

@@ -44,6 +44,7 @@ typedef struct tl_engine tl_engine;
 typedef struct tl_engine_options {
     int threads;      // 0: one for each physical core this process may use
     const char *isa;  // "ref", "avx2", "avx512", ...; NULL: TL_CPU, else the best of this machine
+    const char *device; // where sessions run: "cpu", "cuda", "cuda:1", "auto" (a GPU if there is one); NULL: TL_DEVICE, else "cpu"
     void (*on_warning)(void *ctx, const char *message); // NULL: warnings are dropped
     // Work that takes a while: `done` of `total` units of `what` ("loading"). NULL: not wanted.
     void (*on_progress)(void *ctx, const char *what, double done, double total);
@@ -53,6 +54,7 @@ TL_API tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out
 TL_API void tl_engine_free(tl_engine *e);
 TL_API const char *tl_engine_isa(const tl_engine *e);
 TL_API int tl_engine_threads(const tl_engine *e);
+TL_API const char *tl_engine_device(const tl_engine *e); // "cpu", or the GPU's name
 
 // ---- model ---------------------------------------------------------------------------------------
 typedef struct tl_model tl_model;

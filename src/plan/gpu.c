@@ -75,11 +75,6 @@ static tl_status make_states(plan *p, tl_error *err) {
     return TL_OK;
 }
 
-static void count_weights(plan *p) {
-    for (const ir_node *n = p->graph->first; n; n = n->next)
-        if ((n->op == IR_LINEAR || n->op == IR_EMBED) && n->u.weight->prepared) p->gpu->weight_bytes += 0;
-}
-
 static tl_status make_work(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     size_t counters;
@@ -90,9 +85,8 @@ static tl_status make_work(plan *p, tl_error *err) {
     g->act = (char *)g->work + aligned(p->work_bytes);
     g->attn_work = (char *)g->act + aligned(g->act_bytes);
     if (counters) TL_TRY(cuda_zero(g->d, g->attn_work, counters, err));
-    p->work = g->work;
     for (int i = 0; i < p->n_values; i++)
-        if (p->values[i].place == V_WORK) p->base[i] = p->work + p->values[i].offset;
+        if (p->values[i].place == V_WORK) p->base[i] = (char *)g->work + p->values[i].offset;
     return TL_OK;
 }
 
@@ -113,7 +107,6 @@ tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err) {
     TL_TRY(make_constants(p, err));
     TL_TRY(make_states(p, err));
     collect_inputs(p);
-    count_weights(p);
     return cuda_sync(g->d, err);
 }
 
@@ -130,16 +123,6 @@ void gpu_free(plan *p) {
     for (int i = 0; g->copies && i < p->n_values; i++) cuda_host_free(g->d, g->copies[i].host);
     mem_free(g->shadow);
     mem_free(g->seen);
-}
-
-void plan_device_bytes(const plan *p, size_t *weights, size_t *states, size_t *work) {
-    const gpu_plan *g = p->gpu;
-    *weights = *states = *work = 0;
-    if (!g) return;
-    *states = g->state_bytes;
-    *work = g->work_bytes + g->const_bytes + g->list_bytes + g->input_room;
-    for (const ir_node *n = p->graph->first; n; n = n->next)
-        if (n->op == IR_WEIGHT && n->u.weight->prepared) *weights += ((const plan_weight *)n->u.weight->prepared)->device_bytes;
 }
 
 // ---- the sequences' lists ----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ typedef struct gpu_seen { // a sequence's list as the device has it
 struct gpu_plan {
     cuda_device *d;
     void *work, *act, *consts, *lists, *attn_work;
-    size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes, weight_bytes;
+    size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes;
     gpu_state *states;
     int n_states;
     // inputs of a step: rows' inputs, sequences, edits; written to `host`, sent to `input`

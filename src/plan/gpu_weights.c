@@ -39,19 +39,19 @@ static void copy_shared(pool *threads, void *dst, const void *src, size_t bytes)
 static tl_status stream(plan_weight *pw, const plan_backend *b, tl_error *err) {
     cuda_device *d = b->device;
     const cpu_matrix *m = &pw->m;
-    void *part, *stage;
+    void *part, *landing;
     size_t room;
     TL_TRY(cuda_ring(d, &part, &room, err));
     if (m->row_bytes * CUDA_STRIP > room) return err_set(err, TL_E_UNSUPPORTED, "rows of %zu bytes are too long for the device's ring", m->row_bytes);
-    TL_TRY(cuda_stage(d, room, &stage, err));
+    TL_TRY(cuda_stage(d, room, &landing, err));
     int64_t step = (int64_t)(room / m->row_bytes) / CUDA_STRIP * CUDA_STRIP;
     for (int64_t r = 0; r < m->n; r += step) {
         int64_t rows = m->n - r < step ? m->n - r : step;
         size_t bytes = (size_t)rows * m->row_bytes;
         TL_TRY(cuda_ring(d, &part, &room, err));
         copy_shared(b->threads, part, (const char *)m->data + (size_t)r * m->row_bytes, bytes);
-        TL_TRY(cuda_ring_send(d, stage, bytes, err));
-        cuda_repack_args a = {.m = pw->dm, .src = stage, .row_bytes = (int64_t)m->row_bytes, .n0 = (int32_t)r, .rows = (int32_t)rows};
+        TL_TRY(cuda_ring_send(d, landing, bytes, err));
+        cuda_repack_args a = {.m = pw->dm, .src = landing, .row_bytes = (int64_t)m->row_bytes, .n0 = (int32_t)r, .rows = (int32_t)rows};
         TL_TRY(cuda_repack(d, &a, err));
     }
     return TL_OK;
@@ -63,7 +63,7 @@ tl_status gpu_weight(ir_weight *w, const plan_backend *b, tl_error *err) {
     if (pw->dm.data) return TL_OK;
     if (pw->m.n > INT32_MAX || pw->m.k > INT32_MAX || !cuda_is_matrix(pw->m.type))
         return err_set(err, TL_E_UNSUPPORTED, "tensor %s: %s on a CUDA device", w->name ? w->name : "?", dtype_table[w->type].name);
-    size_t bytes = cuda_matrix_bytes(pw->m.type, pw->m.n, pw->m.k);
+    size_t bytes = (size_t)layout_matrix_bytes((int)pw->m.type, pw->m.n, pw->m.k);
     TL_TRY(device_alloc(pw, b->device, bytes, &pw->d_matrix, err));
     pw->dm = (cuda_matrix){.type = (int32_t)pw->m.type, .n = (int32_t)pw->m.n, .k = (int32_t)pw->m.k, .data = pw->d_matrix};
     tl_status st = stream(pw, b, err);

@@ -43,8 +43,6 @@ typedef struct plan_step {
     int64_t n_seqs;
 } plan_step;
 tl_status plan_run(plan *p, const plan_step *step, tl_error *err);
-// Of a plan on a device: bytes of its memory for weights (of all plans), states, workspace.
-void plan_device_bytes(const plan *p, size_t *weights, size_t *states, size_t *work);
 // Output i of the graph after a run (float32, or int32 where the node's type says so), row-major, valid until the next.
 const void *plan_output(const plan *p, int i);
 // A node with `keep` set, after a run; NULL if the graph has no such node. rows of it: as its symbol says.

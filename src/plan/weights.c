@@ -148,6 +148,7 @@ size_t plan_weight_bytes(const ir_weight *w) {
     size_t all = (pw->copy ? w->bytes : 0) + (pw->f32 ? (size_t)(w->rows * w->cols) * sizeof(float) : 0);
     if (pw->other) all += pw->m.row_bytes * (size_t)w->rows;
     if (pw->made) all += pw->made_bytes;
+    all += pw->device_bytes;
     return all ? all : w->bytes;
 }
 

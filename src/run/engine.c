@@ -16,6 +16,18 @@ void engine_warn(const tl_engine *e, const char *fmt, ...) {
     sbuf_free(&b);
 }
 
+// "cpu", "auto", "cuda" or "cuda:N".
+static tl_status open_device(tl_engine *e, tl_error *err) {
+    const char *name = e->o.device ? e->o.device : getenv("TL_DEVICE");
+    if (!name || !*name || strcmp(name, "cpu") == 0) return TL_OK;
+    if (strcmp(name, "auto") == 0) return cuda_count() > 0 && cuda_open(0, &e->device, err) != TL_OK ? (engine_warn(e, "%s; the CPU is used", err ? err->message : "no GPU"), TL_OK) : TL_OK;
+    char *end = NULL;
+    long n = 0;
+    if (strncmp(name, "cuda:", 5) == 0 && name[5] >= '0' && name[5] <= '9') n = strtol(name + 5, &end, 10);
+    if (strcmp(name, "cuda") != 0 && !(end && !*end && n < 1000)) return err_set(err, TL_E_USAGE, "device \"%s\": there are cpu, cuda, cuda:N and auto", name);
+    return cuda_open((int)n, &e->device, err);
+}
+
 tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_error *err) {
     tl_engine *e = mem_calloc(1, sizeof *e);
     if (!e) return err_set(err, TL_E_MEMORY, "out of memory");
@@ -23,8 +35,9 @@ tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_er
     tl_status st = cpu_select(e->o.isa, &e->k, err);
     int n = e->o.threads ? e->o.threads : pool_default_threads();
     if (st == TL_OK) st = pool_new(n, &e->threads, err);
+    if (st == TL_OK) st = open_device(e, err);
     if (st != TL_OK) {
-        mem_free(e);
+        tl_engine_free(e);
         return st;
     }
     *out = e;
@@ -33,11 +46,13 @@ tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_er
 
 void tl_engine_free(tl_engine *e) {
     if (!e) return;
+    cuda_close(e->device);
     pool_free(e->threads);
     mem_free(e);
 }
 
 const char *tl_engine_isa(const tl_engine *e) { return e->k->isa; }
+const char *tl_engine_device(const tl_engine *e) { return e->device ? cuda_device_info(e->device)->name : "cpu"; }
 int tl_engine_threads(const tl_engine *e) { return pool_size(e->threads); }
 const char *tl_version(void) { return "0.1.0"; }
 const char *tl_build(void) { return TL_BUILD; }

@@ -1,6 +1,7 @@
 // run.h - the structures behind the public handles.
 #ifndef TL_RUN_H
 #define TL_RUN_H
+#include "cuda/cuda.h"
 #include "eval/eval.h"
 #include "text/chat.h"
 #include "text/token.h"
@@ -9,6 +10,7 @@ struct tl_engine {
     tl_engine_options o;
     const cpu_kernels *k;
     pool *threads;
+    cuda_device *device; // NULL: the CPU
 };
 
 struct tl_model {

@@ -90,6 +90,7 @@ static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
     s->window = widest_window(&s->g);
     TL_TRY(new_states(s, err));
     plan_backend b = engine_backend(s->m->engine, s->m);
+    b.device = s->m->engine->device;
     plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
     TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
     return TL_OK;
