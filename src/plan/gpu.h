@@ -8,7 +8,17 @@
 #define TL_GPU_H
 #include "plan/plan_int.h"
 
-enum { GPU_ALIGN = 256, GPU_GRAPHS = 32 };
+enum { GPU_ALIGN = 256, GPU_GRAPHS = 32, GPU_MEMBERS = 8, GPU_TASKS = 6 };
+
+// What a kernel is to the launches (kernel.gpu): SKIP: another launch does it. The others lead a launch of all members.
+typedef enum { GPU_ALONE, GPU_SKIP, GPU_ADD, GPU_GLU, GPU_PRODUCTS, GPU_NORM, GPU_STORES } gpu_role_kind;
+typedef struct gpu_role {
+    gpu_role_kind kind;
+    kernel *member[GPU_MEMBERS];
+    int n;
+    int residual, map;  // ADD: the input that is added; GLU: the map of the first product
+    uint32_t float_out; // STORES: bit i: member i's float output is wanted
+} gpu_role;
 
 typedef struct gpu_state {
     const ir_state *state;
@@ -51,6 +61,7 @@ struct gpu_plan {
     int32_t *shadow;       // [max_seqs, max_slots] slots as sent, then positions
     gpu_seen *seen;
     int32_t chunks;        // most chunks of 64 entries of any sequence in the step, rounded up
+    int32_t *norm_of;      // [values] the kernel, of role NORM, that makes it; -1
     // the quantized rows in `act`
     int32_t act_value;
     int64_t act_offset, act_stride, act_rows, act_k;
@@ -62,7 +73,7 @@ struct gpu_plan {
     bool no_graphs;
 };
 
-tl_status gpu_launch(plan *p, const kernel *k, tl_error *err);
+tl_status gpu_launch(plan *p, kernel *k, tl_error *err);
 tl_status gpu_launch_all(plan *p, tl_error *err);
 tl_status gpu_fuse(plan *p, tl_error *err); // before memory is laid out
 size_t gpu_act_room(const plan *p);         // bytes of the largest quantized input

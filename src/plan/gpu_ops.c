@@ -1,4 +1,5 @@
 // gpu_ops.c - a launch for each kernel of the plan.
+#include "cuda/fused/args.h"
 #include "cuda/layout.h"
 #include "cuda/ops.h"
 #include "plan/gpu.h"
@@ -161,6 +162,18 @@ size_t gpu_act_room(const plan *p) {
     return most;
 }
 
+static const kernel *fused_norm(const plan *p, int32_t v) { // the norm that makes v while its rows are quantized, or NULL
+    int32_t m = p->gpu->norm_of[v];
+    return m < 0 ? NULL : p->kernels[m];
+}
+
+static tl_status quantize_normed(plan *p, const kernel *norm, int64_t rows, int kind, tl_error *err) {
+    const reader *x = &norm->in[0], *w = norm->node->n_in > 1 ? &norm->in[1] : NULL;
+    fused_norm_args a = {.x = (const float *)p->base[x->value] + x->offset, .w = w ? (const float *)p->base[w->value] + w->offset : NULL, .ldx = x->stride[0],
+                         .k = (int32_t)norm->node->inner, .kind = kind, .eps = norm->node->u.norm.eps, .q = p->gpu->act};
+    return LAUNCH("fused_norm", (unsigned)rows, 1, THREADS, a);
+}
+
 // The rows of a product's input in the form it reads; made anew unless they are still there.
 static tl_status quantized(plan *p, const kernel *k, int64_t rows, int64_t stride, tl_error *err) {
     gpu_plan *g = p->gpu;
@@ -168,8 +181,9 @@ static tl_status quantized(plan *p, const kernel *k, int64_t rows, int64_t strid
     const reader *x = &k->in[0];
     int kind = act_kind_of(l);
     if (g->act_value == x->value && g->act_offset == x->offset && g->act_stride == stride && g->act_rows == rows && g->act_k == l->w->m.k && g->act_kind == kind) return TL_OK;
+    const kernel *norm = fused_norm(p, x->value);
     cuda_quantize_args a = {.x = (const float *)p->base[x->value] + x->offset, .ldx = stride, .rows = (int32_t)rows, .k = (int32_t)l->w->m.k, .kind = kind, .q = g->act};
-    TL_TRY(cuda_quantize(p->device, &a, err));
+    TL_TRY(norm ? quantize_normed(p, norm, rows, kind, err) : cuda_quantize(p->device, &a, err));
     g->act_value = x->value, g->act_offset = x->offset, g->act_stride = stride, g->act_rows = rows, g->act_k = l->w->m.k, g->act_kind = kind;
     return TL_OK;
 }
@@ -181,23 +195,48 @@ static cuda_matrix matrix_slice(const gpu_linear *l) {
     return m;
 }
 
-static tl_status run_product(plan *p, const kernel *k, tl_error *err) {
-    const ir_node *n = k->node;
-    const gpu_linear *l = k->args;
-    int64_t rows = kernel_rows(p, k), stride = n->nout == 2 ? k->in[0].stride[0] : 0;
+// Products of one input; `a` has what is added or how they are joined.
+static tl_status run_products(plan *p, kernel *const *k, int n, cuda_linear_args a, tl_error *err) {
+    const kernel *first = k[0];
+    const gpu_linear *l = first->args;
+    int64_t rows = kernel_rows(p, first), stride = first->node->nout == 2 ? first->in[0].stride[0] : 0;
     if (rows == 0) return TL_OK;
-    cuda_linear_args a = {.n_m = 1, .rows = (int32_t)rows, .wide = l->wide};
-    a.m[0] = matrix_slice(l);
-    a.y[0] = p->base[k->out];
-    a.ldy[0] = l->n;
+    a.n_m = n;
+    a.rows = (int32_t)rows;
+    a.wide = l->wide;
+    for (int i = 0; i < n; i++) {
+        a.m[i] = matrix_slice(k[i]->args);
+        if (!a.y[i]) a.y[i] = p->base[k[i]->out];
+        a.ldy[i] = ((const gpu_linear *)k[i]->args)->n;
+    }
     if (l->w->m.type == DT_F32) {
-        a.x = (const float *)p->base[k->in[0].value] + k->in[0].offset;
+        a.x = (const float *)p->base[first->in[0].value] + first->in[0].offset;
         a.ld_x = stride;
     } else {
-        TL_TRY(quantized(p, k, rows, stride, err));
+        TL_TRY(quantized(p, first, rows, stride, err));
         a.x = p->gpu->act;
     }
     return cuda_linear(p->device, &a, err);
+}
+
+static tl_status run_product_group(plan *p, kernel *k, const gpu_role *r, tl_error *err) {
+    cuda_linear_args a = {.epilogue = CUDA_EPI_NONE};
+    switch (r->kind) {
+    case GPU_ADD:
+        a.epilogue = CUDA_EPI_ADD;
+        a.res = (const float *)p->base[k->in[r->residual].value];
+        a.ld_res = k->node->inner;
+        a.y[0] = p->base[k->out];
+        break;
+    case GPU_GLU:
+        a.epilogue = CUDA_EPI_GLU;
+        a.map = r->map;
+        a.y[0] = p->base[k->out];
+        break;
+    case GPU_PRODUCTS: break;
+    default: return run_products(p, &k, 1, a, err);
+    }
+    return run_products(p, r->member, r->n, a, err);
 }
 
 static tl_status run_lookup(plan *p, const kernel *k, tl_error *err) {
@@ -231,10 +270,60 @@ static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
     return cuda_launch(p->device, "attn_any", (unsigned)a.heads, (unsigned)a.rows, 1, THREADS, 0, &a, sizeof a, CUDA_PDL, err);
 }
 
-// ---- all -------------------------------------------------------------------------------------------------
-tl_status gpu_launch(plan *p, const kernel *k, tl_error *err) {
+// ---- rotations and stores ----------------------------------------------------------------------------------
+static void store_task(const plan *p, const kernel *k, fused_task *t) {
     const ir_node *n = k->node;
+    const ir_state *s = n->state2;
+    t->state = p->base[k->in[0].value];
+    t->slot_bytes = (int64_t)s->slot_bytes;
+    t->at = n->in[0].offset;
+    t->limit = n->u.gather.limit[0];
+    t->slot = (const int32_t *)p->base[k->in[2].value] + k->in[2].offset;
+    t->type = (int32_t)s->type;
+}
+
+static fused_task task_of(const plan *p, const kernel *k) {
+    const ir_node *n = k->node;
+    const reader *x = &k->in[n->op == IR_SCATTER ? 1 : 0];
+    fused_task t = {.x = (const float *)p->base[x->value] + x->offset, .ldx = x->stride[0], .n = (int32_t)(n->op == IR_SCATTER ? n->size[1] : n->inner), .d = 1};
+    if (n->op == IR_SCATTER) {
+        store_task(p, k, &t);
+        return t;
+    }
+    t.d = (int32_t)n->u.rope.d, t.rot = (int32_t)n->u.rope.rot, t.interleaved = n->u.rope.interleaved;
+    t.cs = (const float *)p->base[k->in[1].value] + k->in[1].offset;
+    t.ld_cs = k->in[1].stride[0];
+    return t;
+}
+
+static tl_status run_stores(plan *p, const gpu_role *r, tl_error *err) {
+    fused_store_args a = {.rows = (int32_t)kernel_rows(p, r->member[0])};
+    int task[GPU_MEMBERS], all = 0;
+    for (int i = 0; i < r->n; i++) {
+        const kernel *k = r->member[i];
+        int of = -1;
+        for (int j = 0; j < i && k->node->op == IR_SCATTER; j++)
+            if (r->member[j]->out >= 0 && r->member[j]->out == k->in[1].value && !a.task[task[j]].state) of = task[j];
+        if (of >= 0) {
+            store_task(p, k, &a.task[of]);
+            continue;
+        }
+        task[i] = a.n_tasks++;
+        a.task[task[i]] = task_of(p, k);
+        if (r->float_out >> i & 1) a.task[task[i]].out = p->base[k->out];
+        all += (a.task[task[i]].n + 31) / 32 * 32;
+    }
+    return LAUNCH("fused_store", blocks(all, THREADS), (unsigned)a.rows, THREADS, a);
+}
+
+// ---- all -------------------------------------------------------------------------------------------------
+tl_status gpu_launch(plan *p, kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    const gpu_role *r = k->gpu;
     if (n->sym && sym_rows(p, n->sym, 0) == 0) return TL_OK;
+    if (r->kind == GPU_SKIP || r->kind == GPU_NORM) return TL_OK;
+    if (r->kind == GPU_STORES) return run_stores(p, r, err);
+    if (r->kind != GPU_ALONE || k->kind == K_TILE) return run_product_group(p, k, r, err);
     switch (n->op) {
     case IR_MAP: case IR_FUSED: return run_map_fused(p, k, err);
     case IR_EINSUM: case IR_REDUCE: return run_folds(p, k, err);
@@ -245,7 +334,7 @@ tl_status gpu_launch(plan *p, const kernel *k, tl_error *err) {
     case IR_OWNED: return run_owners(p, k, err);
     case IR_RMS_NORM: case IR_LAYER_NORM: return run_normed(p, k, err);
     case IR_ROPE: return run_roped(p, k, err);
-    case IR_LINEAR: return k->kind == K_TILE ? run_product(p, k, err) : run_folds(p, k, err);
+    case IR_LINEAR: return run_folds(p, k, err);
     case IR_EMBED: return run_lookup(p, k, err);
     case IR_ATTENTION: return run_attend(p, k, err);
     default: return err_set(err, TL_E_UNSUPPORTED, "%s cannot be computed on a CUDA device", ir_op_name(n->op));
