@@ -43,6 +43,7 @@ void set_free(sample_set *s);
 // mask: ids whose bit is not set are left out; may be NULL.
 void set_begin(sample_set *s, const float *logits, int64_t n, const uint64_t *mask);
 int64_t set_count(const sample_set *s);
+int64_t set_count_from(sample_set *s, double least); // logits not below `least`
 bool set_largest(sample_set *s, float *max); // false: empty. If it is infinite, only those that equal it stay, with logit 0
 float *set_find(sample_set *s, int32_t id);  // its logit, to be changed; NULL: not in the set
 void set_changed(sample_set *s);             // after changes through set_find

@@ -6,6 +6,7 @@
 // partitioning, and only what is left is ever sorted. The order is total (ties by id), so results do not depend on the way.
 #include <math.h>
 
+#include "cpu/vec_ops.h"
 #include "run/sample.h"
 
 enum { BLOCK = CPU_BLOCK };
@@ -69,10 +70,12 @@ static void copy_masked(sample_set *s, const uint64_t *mask) {
     float *to = s->own.p;
     for (int64_t i = 0; i < s->n; i += 64) {
         int64_t end = i + 64 < s->n ? i + 64 : s->n;
-        uint64_t bits = mask[i / 64];
-        if (bits == UINT64_MAX) memcpy(to + i, x + i, sizeof(float) * (size_t)(end - i));
+        uint64_t bits = mask[i / 64], valid = end - i == 64 ? UINT64_MAX : ((uint64_t)1 << (end - i)) - 1;
+        memcpy(to + i, x + i, sizeof(float) * (size_t)(end - i));
+        if ((bits & valid) == 0)
+            for (int64_t j = i; j < end; j++) to[j] = NAN;
         else
-            for (int64_t j = i; j < end; j++, bits >>= 1) to[j] = bits & 1 ? x[j] : NAN;
+            for (uint64_t out = ~bits & valid; out; out &= out - 1) to[i + __builtin_ctzll(out)] = NAN;
     }
 }
 
@@ -135,6 +138,19 @@ bool set_largest(sample_set *s, float *max) {
 }
 
 // ---- changing logits ---------------------------------------------------------------------------------
+// How many logits are not below `least`.
+int64_t set_count_from(sample_set *s, double least) {
+    int64_t count = 0;
+    if (!s->dense) {
+        for (size_t i = 0; i < s->items.n; i++) count += (double)s->items.p[i].logit >= least;
+        return count;
+    }
+    if (!block_maxima(s)) return 0;
+    for (int64_t b = 0; b < blocks_of(s->n); b++)
+        for (int64_t i = b * BLOCK; (double)s->maxima.p[b] >= least && i < block_end(s, b); i++) count += (double)s->x[i] >= least;
+    return count;
+}
+
 float *set_find(sample_set *s, int32_t id) {
     if (s->dense) {
         if (id < 0 || id >= s->n || isnan(s->x[id]) || !own_copy(s, true)) return NULL;
@@ -328,7 +344,7 @@ double set_total(sample_set *s, float max, double *dot) {
     return total;
 }
 
-// Cuts items[0 .. n), which have weights, to the fewest of the order that reach the target; sorted afterwards.
+// Cuts items[0 .. n), which have weights, to the fewest of the order that reach the target.
 static void cut_mass(sample_set *s, double target, bool strict, size_t min_keep) {
     candidate *p = s->items.p;
     size_t low = 0, high = s->items.n, keep;
@@ -346,13 +362,13 @@ static void cut_mass(sample_set *s, double target, bool strict, size_t min_keep)
             low = at + 1;
         }
     }
-    sort_items(p, high);
+    sort_items(p + low, high - low);
     for (keep = low; keep < high; keep++) {
         if (keep >= 1 && keep >= min_keep && (strict ? sum > target : sum >= target)) break;
         sum += (double)p[keep].weight;
     }
     s->items.n = keep;
-    s->sorted = true;
+    s->sorted = low == 0;
 }
 
 static bool collect_near(sample_set *s, float max, float center, float depth) {
@@ -361,15 +377,25 @@ static bool collect_near(sample_set *s, float max, float center, float depth) {
     return collect(s, all ? -INFINITY : center - depth, all ? INFINITY : center + depth, false);
 }
 
+static bool weigh(sample_set *s, float max) { // a list; the exponentials by the CPU's kernel
+    size_t n = s->items.n;
+    if (!vec_reserve(&s->spare, n)) return !(s->failed = true);
+    for (size_t i = 0; i < n; i++) s->spare.p[i] = s->items.p[i].logit - max;
+    if (n) s->k->map1(MAP_EXP, s->spare.p, s->spare.p, (int64_t)n);
+    for (size_t i = 0; i < n; i++) s->items.p[i].weight = s->spare.p[i];
+    return true;
+}
+
 void set_keep_mass(sample_set *s, float max, float center, double target, bool strict, int64_t min_keep) {
     bool dense = s->dense;
     if (dense && !block_maxima(s)) return;
     for (float depth = isnan(center) ? 4 : 0.5f;; depth *= 2) {
         double sum = 0;
         if (dense && !collect_near(s, max, center, depth)) return;
+        if (!weigh(s, max)) return;
         for (size_t i = 0; i < s->items.n; i++) {
             candidate *c = &s->items.p[i];
-            sum += (double)(c->weight = weight_of(c->logit, max));
+            sum += (double)c->weight;
             c->key = isnan(center) ? c->logit : -fabsf(c->logit - center);
         }
         bool enough = (strict ? sum > target : sum >= target) && (int64_t)s->items.n >= min_keep;

@@ -52,12 +52,10 @@ void step_top_n_sigma(sample_set *s, float n) {
 // Exclude top choices: of those at least as probable as the threshold all but the last go.
 void step_xtc(sample_set *s, float probability, float threshold, int64_t min_keep, double chance) {
     float max;
-    int64_t above = 0, count, size = s->dense ? s->n : (int64_t)s->items.n;
     if (probability <= 0 || threshold > 0.5f || chance >= (double)probability || !set_largest(s, &max)) return;
     double total = set_total(s, max, NULL), least = (double)max + log((double)threshold * total * NEARLY);
-    for (int64_t i = 0; i < size; i++) above += (double)(s->dense ? s->x[i] : s->items.p[i].logit) >= least;
-    count = set_count(s);
-    if (above > 1 && count - (above - 1) >= min_keep) set_drop_best(s, above - 1);
+    int64_t above = set_count_from(s, least);
+    if (above > 1 && (min_keep <= 0 || set_count(s) - (above - 1) >= min_keep)) set_drop_best(s, above - 1);
 }
 
 // The entropy of a set of n candidates, as a share of what it could be at most, moves the temperature in its range.

@@ -13,7 +13,11 @@ import os
 import subprocess
 import sys
 
-import jsonschema
+try:
+    import jsonschema
+except ImportError:
+    print("the Python packages of tests/requirements.txt are not installed")
+    sys.exit(77)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
