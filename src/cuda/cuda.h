@@ -82,10 +82,11 @@ typedef struct cuda_attn_args {
     const float *sinks;
     float *out;
     int64_t out_stride;
-    float *work;                         // partials, or NULL
-    int32_t *counter;                    // zero between calls
-    const int32_t *tiles;                // prefill: the rows' cut into tiles of one sequence [n_tiles, 2] (first, rows)
-    int32_t n_tiles;
+    float *work;                         // cuda_attention_work() bytes, or NULL: no row's chunks are shared out
+    int32_t *counter;                    // its counters: zero between calls
+    const uint32_t *mask;                // NULL, or bits [rows, 32 mask_stride] over the sequence's entries
+    int64_t mask_stride;
+    int32_t n_seqs, splits;              // sequences that the rows belong to (0: unknown); splits is set by cuda_attention()
 } cuda_attn_args;
 
 #ifndef __CUDACC__
@@ -146,7 +147,10 @@ tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err);
 tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err);
 tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err);
 tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *a, int shape, tl_error *err); // as the named row of linear_shapes.h; bits are equal
-tl_status cuda_attention_prefill(cuda_device *d, const cuda_attn_args *a, tl_error *err);
+bool cuda_linear_fits(int type, bool wide, int64_t k, int shape); // into shared memory
+bool cuda_attention_takes(const cuda_attn_args *a); // else the kernel attn_any; by shape and types alone
+size_t cuda_attention_work(const cuda_attn_args *a, size_t *counters); // bytes of work, and of counter, for so many rows and chunks
+tl_status cuda_attention(cuda_device *d, const cuda_attn_args *a, tl_error *err);
 #endif
 #endif
 #endif

@@ -68,6 +68,11 @@ DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory")
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // but the last N groups
 
 // ---- numbers -------------------------------------------------------------------------------------------
+DEV float dev_exp(float x) { // e^x for x <= 0, within some 2^-22; tiny ones are 0
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
+    return y;
+}
 DEV float f16_float(uint32_t h) { // of the low half
     float f;
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((uint16_t)h));

@@ -342,6 +342,7 @@ tl_status cuda_launch(cuda_device *d, const char *kernel, unsigned x, unsigned y
     TL_TRY(find_function(d, kernel, &f, err));
     if (shared > (48u << 10) && shared > f->shared) {
         TRY_CU(d, cu.function_set(f->f, CU_FUNC_MAX_SHARED, (int)shared), kernel);
+        TRY_CU(d, cu.function_set(f->f, CU_FUNC_CARVEOUT, 100), kernel); // as many blocks as fit, not one
         f->shared = shared;
     }
     cu_launch_attr attr = {.id = CU_LAUNCH_PDL};

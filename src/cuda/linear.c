@@ -33,14 +33,20 @@ static size_t shared_bytes(const shape *s, int type, bool wide, int64_t k) {
     return (size_t)stages * stage + (s->kw > 1 ? (size_t)(s->kw * s->rw * s->mw * s->sw * s->nt) * 32 * values * 4 : 0);
 }
 
-enum { ROWS_ENOUGH = 8192 }; // rows of W that fill the GPU with blocks of 64
+enum { SHARED_MOST = 227 << 10, SMS = 132 };
+bool cuda_linear_fits(int type, bool wide, int64_t k, int which) { return shared_bytes(shape_of(type, which), type, wide, k) <= SHARED_MOST; }
 
-static const shape *choose(const cuda_linear_args *a, int type) {
+// As measured on an H100: small shapes until their blocks are several for each multiprocessor, then those that reuse more.
+static int choose(const cuda_linear_args *a, int type) {
     int64_t cols = (int64_t)a->rows * layout_columns(layout_act_kind(type, a->wide)), n = 0;
     for (int i = 0; i < a->n_m; i++) n += a->m[i].n;
     bool glu = a->epilogue == CUDA_EPI_GLU;
-    int i = cols <= 8 ? glu ? SHAPE_pair : SHAPE_one : cols <= 32 ? SHAPE_few : cols <= 64 ? n >= ROWS_ENOUGH ? SHAPE_wave : SHAPE_some : SHAPE_many;
-    return shape_of(type, i);
+    if (cols <= CUDA_GROUP) return glu ? SHAPE_pair : SHAPE_one;
+    int64_t large = (n + 127) / 128 * ((cols + 63) / 64), middle = (n + 63) / 64 * ((cols + 63) / 64), small = (n + 31) / 32 * ((cols + 31) / 32);
+    if (large >= 96 && large <= SMS && cuda_linear_fits(type, a->wide, a->m[0].k, SHAPE_deep)) return SHAPE_deep;
+    if (middle >= 2 * SMS || large >= 96) return SHAPE_some;
+    bool thin = !glu && cuda_linear_fits(type, a->wide, a->m[0].k, SHAPE_thin);
+    return small < 200 && thin ? SHAPE_thin : SHAPE_few;
 }
 
 static tl_status launch_f32(cuda_device *d, const cuda_linear_args *a, tl_error *err) {
@@ -54,7 +60,7 @@ tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *args, int wh
     int type = a.m[0].type;
     if (a.rows <= 0 || a.m[0].n <= 0) return TL_OK;
     if (type == CT_F32) return launch_f32(d, &a, err);
-    const shape *s = which >= 0 ? shape_of(type, which) : choose(&a, type);
+    const shape *s = shape_of(type, which >= 0 ? which : choose(&a, type));
     bool glu = a.epilogue == CUDA_EPI_GLU;
     unsigned tiles = 0;
     for (int i = 0; i < a.n_m; i++) {

@@ -31,6 +31,8 @@ template <bool HALF> DEV void linear_copy_x(unsigned char *to, const unsigned ch
     }
 }
 
+static __device__ __noinline__ float linear_map(int op, float x) { return map1(op, x); } // once, not for each value
+
 template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STAGES> struct linear_block {
     typedef linear_sizes<T, WIDE> sizes;
     static constexpr int WARPS = RW * MW, STRIPS = RW * SW, GROUPS = MW * NT, V = sizes::values, UNITS = (STRIPS + WARPS - 1) / WARPS;
@@ -134,7 +136,7 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STAGES> 
                     int i = at * CUDA_STRIP + g + (V == 4 ? v / 2 : v) * 8;
                     if (row >= a.rows || at >= strips || i >= a.m[matrix].n) continue;
                     float value = total[s][n][v];
-                    if (glu()) value = map1(a.map, value) * total[SW - 1][n][v];
+                    if (glu()) value = linear_map(a.map, value) * total[SW - 1][n][v];
                     else if (a.epilogue == CUDA_EPI_ADD) value = value + a.res[row * a.ld_res + i];
                     a.y[matrix][row * a.ldy[matrix] + i] = value;
                 }

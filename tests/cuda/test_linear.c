@@ -293,7 +293,8 @@ static void check(tl_dtype type, int n, int k, int rows, bool wide) {
     void *x = gpu_put(p.x, (size_t)rows * (size_t)k * 4);
     float *first = host_new(((size_t)rows * (size_t)n + 1) * 4);
     if (!wide) check_embed(&p, m);
-    for (int s = -1; s < (type == DT_F32 ? 0 : SHAPES); s++) check_rows(&p, m, x, rows, s, first);
+    for (int s = -1; s < (type == DT_F32 ? 0 : SHAPES); s++)
+        if (s < 0 || cuda_linear_fits((int)type, wide, k, s)) check_rows(&p, m, x, rows, s, first);
     for (int r = 1; r < rows; r = r * 3 + 1) check_rows(&p, m, x, r, -1, first);
     if (n > 16) check_epilogues(&p, m, x);
     free(first), gpu_free(x), gpu_free((void *)m.data), problem_free(&p);
@@ -393,11 +394,14 @@ static void time_layer(const char *what, const timed *t, int count, int layers, 
 void time_linear(void) {
     static const int rows[] = {1, 8, 16, 32, 64, 128, 512};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) time_layer("TinyLlama", tiny, 4, 22, DT_Q4_0, rows[i]);
-    for (int s = 0; s < SHAPES; s++) {
-        if (s != SHAPE_pair) time_one(&tiny[1], DT_Q4_0, false, 64, s);
-        if (s != SHAPE_one) time_one(&tiny[2], DT_Q4_0, false, 64, s);
-    }
-    for (int s = SHAPE_some; s < SHAPES; s++) time_one(&tiny[3], DT_Q4_0, false, 512, s);
+    for (int r = 16; r <= 512; r *= 2)
+        for (int s = 0; s < SHAPES; s++)
+            for (int i = 1; i < 4; i++)
+                if (cuda_linear_fits(CT_Q4_0, false, tiny[i].k, s) && !(tiny[i].glu && (s == SHAPE_one || s == SHAPE_thin)) && (s > SHAPE_pair || r <= 32))
+                    time_one(&tiny[i], DT_Q4_0, false, r, s);
+    for (int s = SHAPE_thin; s < SHAPES; s++)
+        for (int i = 2; i < 4; i++)
+            if (cuda_linear_fits(CT_Q4_K, false, eight[i].k, s) && !(eight[i].glu && s == SHAPE_thin)) time_one(&eight[i], DT_Q4_K, false, 64, s), time_one(&eight[i], DT_Q4_K, false, 512, s);
     time_one(&tiny[3], DT_Q4_0, true, 512, -1);
     time_one(&tiny[3], DT_Q4_0, true, 64, -1);
     time_layer("8B", eight, 4, 32, DT_Q4_K, 1);

@@ -1,0 +1,57 @@
+// attention.c - which attention kernel runs, in how many parts. Bits do not depend on it (attn.cuh), but attn_any's are its own:
+// it serves the shapes that the others do not take.
+#include "cuda/cuda.h"
+
+enum { ENTRIES = 64, VECTORS = 16, TILE = 64, BLOCKS_ENOUGH = 264, SPLIT_MOST = 66, FOLD_BYTES = 2 * 32 * 16 * 4 + 2 * 16 * 4 + 16, TILE_BYTES = 2 * 64 * 4 + 2 * 64 * 4 };
+
+static int group_size(const cuda_attn_args *a) { return a->heads / a->kv_heads; }
+static int values(const cuda_attn_args *a) { return a->dv <= 64 ? 64 : a->dv <= 128 ? 128 : 256; } // of the kernel
+static size_t stride(int width) { return 2 * (size_t)((width + 15) / 16 * 16) + 16; }
+static int row_parts(const cuda_attn_args *a) { return (group_size(a) + VECTORS - 1) / VECTORS * a->kv_heads; }
+static int row_warps(const cuda_attn_args *a) { return a->dk <= 64 && a->dv <= 64 ? 4 : 2; }
+static bool aligned(const cuda_attn_args *a) { return a->k_slot_bytes % 16 == 0 && a->v_slot_bytes % 16 == 0; }
+
+bool cuda_attention_takes(const cuda_attn_args *a) {
+    if (a->dk > 256 || a->dv > 256 || a->dk < 1 || a->dv < 1) return false;
+    switch (a->kv_type) {
+    case CT_F16: return (a->dk % 8 == 0 && a->dv % 8 == 0 && aligned(a)) || (a->dk % 8 && a->dv % 8);
+    case CT_Q8_0: return a->dk % 32 == 0 && a->dv % 32 == 0 && a->k_slot_bytes % 2 == 0 && a->v_slot_bytes % 2 == 0;
+    default: return a->kv_type == CT_F32;
+    }
+}
+
+static size_t rows_shared(const cuda_attn_args *a) {
+    size_t warps = (size_t)row_warps(a), k = ENTRIES * stride(a->dk), part = (size_t)(2 + values(a)) * VECTORS * 4;
+    return (FOLD_BYTES + 15) / 16 * 16 + warps * ENTRIES * 4 + 2 * VECTORS * stride(a->dk) + warps * ((k > part ? k : part) + ENTRIES * stride(values(a)));
+}
+
+static int splits(const cuda_attn_args *a) {
+    int64_t blocks = (int64_t)a->rows * row_parts(a), most = (a->chunks + row_warps(a) - 1) / row_warps(a);
+    if (!a->work || !a->counter || blocks > SPLIT_MOST) return 1;
+    int64_t n = BLOCKS_ENOUGH / blocks;
+    return (int)(n < most ? n : most > 0 ? most : 1);
+}
+
+size_t cuda_attention_work(const cuda_attn_args *a, size_t *counters) {
+    int64_t blocks = (int64_t)a->rows * row_parts(a), group = group_size(a) < VECTORS ? group_size(a) : VECTORS;
+    if (blocks > SPLIT_MOST) blocks = SPLIT_MOST;
+    if (counters) *counters = (size_t)blocks * 4;
+    return (size_t)(blocks * a->chunks * group) * (size_t)(2 + values(a)) * 4;
+}
+
+static tl_status launch_tiles(cuda_device *d, const cuda_attn_args *a, tl_error *err) {
+    int group = group_size(a) < TILE ? group_size(a) : TILE, each = TILE / group, parts = (group_size(a) + TILE - 1) / TILE;
+    size_t shared = TILE_BYTES + 2 * TILE * stride(a->dk) + 2 * ENTRIES * (stride(a->dk) + stride(values(a)));
+    const char *name = values(a) == 64 ? "attn_tiles_64" : values(a) == 128 ? "attn_tiles_128" : "attn_tiles_256";
+    return cuda_launch(d, name, (unsigned)((a->rows + each - 1) / each), (unsigned)(a->kv_heads * parts), 1, 128, (unsigned)shared, a, sizeof *a, CUDA_PDL, err);
+}
+
+tl_status cuda_attention(cuda_device *d, const cuda_attn_args *args, tl_error *err) {
+    cuda_attn_args a = *args;
+    if (a.rows <= 0) return TL_OK;
+    if (a.n_seqs > 0 && (int64_t)a.rows * group_size(&a) >= (int64_t)a.n_seqs * (TILE / 2)) return launch_tiles(d, &a, err);
+    a.splits = splits(&a);
+    const char *name = values(&a) == 64 ? "attn_rows_64" : values(&a) == 128 ? "attn_rows_128" : "attn_rows_256";
+    return cuda_launch(d, name, (unsigned)a.rows, (unsigned)row_parts(&a), (unsigned)a.splits, (unsigned)(32 * row_warps(&a)), (unsigned)rows_shared(&a), &a, sizeof a,
+                       CUDA_PDL, err);
+}

@@ -1,0 +1,205 @@
+// attn.cuh - what the attention kernels share; the definition of a (row, head)'s numbers.
+//
+// Entries of a row's slot list, counted from the sequence's start (`dropped` included), fall into chunks of 64. Of each chunk
+//   s = softcap(scale * (q_hi . k + q_lo . k)), -inf where the row may not read      (q = q_hi + q_lo in f16; tensor core, d ascending)
+//   m = max s; p = f16(exp(s - m)); l = sum of p (each lane its columns in order, then lanes by xor 1, 2); o = p V (entries ascending)
+// and chunks fold in ascending order: top' = max(top, m), total = total * exp(top - top') + l * exp(m - top'), acc likewise.
+// Who computes which chunk and which rows share a warp changes no bit.
+//
+// A warp computes 16 query vectors (rows x heads of one kv head). K and V of a chunk lie in shared memory as f16 rows of
+// 2 * width + 16 bytes: an odd number of 16-byte units, so that ldmatrix meets no bank twice.
+#ifndef TL_CUDA_ATTN_CUH
+#define TL_CUDA_ATTN_CUH
+#include "cuda/cuda.h"
+#include "cuda/dev.cuh"
+
+enum { ATTN_ENTRIES = 64, ATTN_VECTORS = 16 };
+#define ATTN_NONE (-__int_as_float(0x7f800000)) // -infinity
+
+LAYOUT int attn_stride(int width) { return 2 * ((width + 15) / 16 * 16) + 16; }
+
+// ---- which entries a row reads ------------------------------------------------------------------------
+// First entry whose position is >= pos. Lists mostly hold consecutive positions: the guess is looked at first.
+DEV int attn_lower(const cuda_seq &s, int pos) {
+    int n = (int)s.n;
+    if (n == 0) return 0;
+    int guess = pos - s.at[0];
+    guess = guess < 0 ? 0 : guess > n ? n : guess;
+    if ((guess == 0 || s.at[guess - 1] < pos) && (guess == n || s.at[guess] >= pos)) return guess;
+    int lo = 0, hi = n;
+    while (lo < hi) {
+        int mid = (lo + hi) / 2;
+        if (s.at[mid] < pos) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+DEV void attn_reads(const cuda_attn_args &a, const cuda_seq &s, int row, int *lo, int *hi) {
+    int pos = a.pos ? a.pos[row] : 0;
+    *lo = a.window > 0 ? attn_lower(s, pos - a.window + 1) : 0;
+    *hi = a.causal ? attn_lower(s, pos + 1) : a.window > 0 ? attn_lower(s, pos + a.window) : (int)s.n;
+    if (*hi < *lo) *hi = *lo;
+}
+
+// ---- shared memory -------------------------------------------------------------------------------------
+// One cache row of `width` values (this kv head's) to f16; the last 16-byte unit is `unit` of the thread's share.
+DEV void attn_load_unit(int type, const unsigned char *from, int head, int width, int unit, bool valid, unsigned char *to) {
+    int d = unit * 8;
+    if (type == CT_F16 && width % 8 == 0) {
+        const unsigned char *p = from + ((int64_t)head * width + d) * 2;
+        cp_async16(to + d * 2, d < width ? p : from, valid && d < width);
+        return;
+    }
+    float v[8];
+    for (int i = 0; i < 8; i++) v[i] = 0.0f;
+    if (valid && d < width) {
+        if (type == CT_Q8_0) { // width % 32 == 0
+            const unsigned char *b = from + ((int64_t)head * width + d) / 32 * 34;
+            float scale = f16_float(*(const uint16_t *)b);
+            const uint16_t *q = (const uint16_t *)(b + 2 + d % 32);
+            for (int i = 0; i < 4; i++) {
+                uint32_t w = q[i];
+                v[2 * i] = scale * (float)(int8_t)(w & 255);
+                v[2 * i + 1] = scale * (float)(int8_t)(w >> 8);
+            }
+        } else
+            for (int i = 0; i < 8 && d + i < width; i++)
+                v[i] = type == CT_F16 ? f16_float(((const uint16_t *)from)[(int64_t)head * width + d + i]) : ((const float *)from)[(int64_t)head * width + d + i];
+    }
+    *(uint4 *)(to + d * 2) = make_uint4(float_f16x2(v[0], v[1]), float_f16x2(v[2], v[3]), float_f16x2(v[4], v[5]), float_f16x2(v[6], v[7]));
+}
+
+// A chunk's K or V: slots[64] of its entries, -1 where no row reads it (zeros). Threads [0, threads) take part.
+DEV void attn_load(const cuda_attn_args &a, bool values, int head, const int *slots, unsigned char *to, int padded, int thread, int threads) {
+    int width = values ? a.dv : a.dk, units = padded / 8, stride = 2 * padded + 16;
+    const unsigned char *base = (const unsigned char *)(values ? a.v : a.k);
+    int64_t slot_bytes = values ? a.v_slot_bytes : a.k_slot_bytes;
+    for (int i = thread; i < ATTN_ENTRIES * units; i += threads) {
+        int e = i / units, slot = slots[e];
+        attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, i % units, slot >= 0, to + e * stride);
+    }
+}
+
+// Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others.
+DEV void attn_load_q(const cuda_attn_args &a, int row0, int head0, int group, int n, int vectors, unsigned char *hi, unsigned char *lo, int thread, int threads) {
+    int padded = (a.dk + 15) / 16 * 16, stride = attn_stride(a.dk);
+    for (int i = thread; i < vectors * padded / 2; i += threads) {
+        int v = i / (padded / 2), d = i % (padded / 2) * 2;
+        float x[2] = {0.0f, 0.0f};
+        if (v < n)
+            for (int j = 0; j < 2 && d + j < a.dk; j++) x[j] = a.q[(row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d + j];
+        uint32_t h = float_f16x2(x[0], x[1]);
+        *(uint32_t *)(hi + v * stride + d * 2) = h;
+        *(uint32_t *)(lo + v * stride + d * 2) = float_f16x2(x[0] - f16_float(h), x[1] - f16_float(h >> 16));
+    }
+}
+
+// ---- a chunk of 16 vectors -----------------------------------------------------------------------------
+struct attn_part {
+    float m[2], l[2];    // of rows g and g + 8 of the 16
+    uint32_t p[4][4];    // weights as fragments A, 16 entries each
+};
+
+DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[8][4]) {
+    int stride = attn_stride(dk);
+    const unsigned char *qa = q_hi + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 16, *qb = qa + (q_lo - q_hi);
+    const unsigned char *kb = k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 16;
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) s[n][i] = 0.0f;
+#pragma unroll 1
+    for (int d = 0; d < dk; d += 16) {
+        uint32_t hi[4], lo[4];
+        ldmatrix4(hi, qa + d * 2);
+        ldmatrix4(lo, qb + d * 2);
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
+            uint32_t b[4];
+            ldmatrix4(b, kb + n * 8 * stride + d * 2);
+            mma_f16(s[n], hi, b[0], b[1]);
+            mma_f16(s[n + 1], hi, b[2], b[3]);
+            mma_f16(s[n], lo, b[0], b[1]);
+            mma_f16(s[n + 1], lo, b[2], b[3]);
+        }
+    }
+}
+
+// lo, hi: entries of the chunk that rows g and g + 8 read; bits: their mask words or NULL, base: the chunk's first list entry.
+DEV void attn_weigh(const cuda_attn_args &a, const int lo[2], const int hi[2], const uint32_t *const bits[2], int base, int lane, float s[8][4], attn_part *out) {
+    const int t = lane & 3;
+    float m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int r = i / 2, j = n * 8 + 2 * t + i % 2;
+            float x = s[n][i] * a.scale;
+            if (a.softcap > 0) x = a.softcap * tanhf(x / a.softcap);
+            bool seen = j >= lo[r] && j < hi[r];
+            if (bits[r] && seen) seen = bits[r][(base + j) >> 5] >> ((base + j) & 31) & 1;
+            s[n][i] = seen ? x : ATTN_NONE;
+            m[r] = fmaxf(m[r], s[n][i]);
+        }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 1));
+        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 2));
+    }
+    float from[2] = {m[0] == ATTN_NONE ? 0.0f : m[0], m[1] == ATTN_NONE ? 0.0f : m[1]};
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            uint32_t h = float_f16x2(dev_exp(s[n][2 * r] - from[r]), dev_exp(s[n][2 * r + 1] - from[r]));
+            l[r] += f16_float(h);
+            l[r] += f16_float(h >> 16);
+            out->p[n / 2][n % 2 * 2 + r] = h;
+        }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
+        out->m[r] = m[r];
+        out->l[r] = l[r];
+    }
+}
+
+// o: columns 16 c .. 16 c + 15 of the chunk's weighted values, as two result fragments.
+DEV void attn_values(const attn_part &part, const unsigned char *v, int stride, int c, int lane, float o[2][4]) {
+    const unsigned char *vb = v + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 16 + c * 32;
+#pragma unroll
+    for (int i = 0; i < 4; i++) o[0][i] = o[1][i] = 0.0f;
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        uint32_t b[4];
+        ldmatrix4_trans(b, vb + e * 16 * stride);
+        mma_f16(o[0], part.p[e], b[0], b[1]);
+        mma_f16(o[1], part.p[e], b[2], b[3]);
+    }
+}
+
+// ---- folding -------------------------------------------------------------------------------------------
+// Adds (m, l) to (top, total); keep and add are the factors of acc and of the chunk's values. False: nothing was read.
+DEV bool attn_fold(float m, float l, float *top, float *total, float *keep, float *add) {
+    *keep = 1.0f, *add = 0.0f;
+    if (l == 0.0f) return false;
+    float most = fmaxf(m, *top), base = most == ATTN_NONE ? 0.0f : most;
+    *keep = dev_exp(*top - base);
+    *add = dev_exp(m - base);
+    *total = fmaf(l, *add, *total * *keep);
+    *top = most;
+    return true;
+}
+
+DEV float attn_scale(const cuda_attn_args &a, int head, float top, float total) { // of acc, in the end
+    float keep = 1.0f;
+    if (total == 0.0f) return 0.0f;
+    if (a.sinks) {
+        float sink = a.sinks[head], base = fmaxf(sink, top == ATTN_NONE ? 0.0f : top);
+        keep = dev_exp(top - base);
+        total = fmaf(total, keep, dev_exp(sink - base));
+    }
+    return keep / total;
+}
+#endif
