@@ -234,7 +234,7 @@ static int talk(chat *c) {
     return status;
 }
 
-static int chat_with(chat *c, const char *system, int64_t most) {
+static int chat_with(chat *c, const char *system, int64_t most, const char *session) {
     c->reply = (reply){.o = c->o, .most = most, .cancel = &interrupted, .show = show_text, .ctx = c, .stops = &c->limits->stops,
                        .max_seconds = (double)c->limits->max_seconds, .ignore_end = c->limits->ignore_end,
                        .by_token = c->limits->constraint.rule != NULL};
@@ -251,7 +251,11 @@ static int chat_with(chat *c, const char *system, int64_t most) {
     if (status == 0) status = open_sampler("chat", c->sampling, c->o->model, c->model->verbose, &c->reply.sampler);
     if (status == 0) status = open_constraint("chat", &c->limits->constraint, c->o->model, &c->reply.constraint);
     if (status == 0 && system && !chat_set_system(c, system)) status = fail("chat", "out of memory");
-    if (status == 0) status = talk(c);
+    if (status == 0 && session && access(session, F_OK) == 0) status = chat_load(c, session);
+    if (status == 0) {
+        status = talk(c);
+        if (session && c->reply.all_prompt > 0 && chat_save_session(c, session) != 0) status = 1;
+    }
     drop(c, 0, c->n);
     free(c->messages);
     tl_sampler_free(c->reply.sampler);
@@ -265,11 +269,12 @@ int cli_chat(int argc, char **argv) {
     model_args model = {0};
     sampling_args sampling = SAMPLING_DEFAULT;
     reply_args limits = {0};
-    const char *system = NULL;
+    const char *system = NULL, *session = NULL;
     int64_t most = -1;
     bool show_probs = false;
     int first;
     const arg_option options[] = {
+        {ARG_TEXT, "session", 0, &session, "FILE", "go on with the conversation in FILE, and keep it there", 0, 0},
         {ARG_TEXT, "system", 0, &system, "TEXT", "system message (default: the template's own)", 0, 0},
         {ARG_I64, "n-predict", 'n', &most, "N", "at most N tokens a reply; -1: no limit (default: -1)", -1, 1e9},
         {ARG_FLAG, "show-probs", 0, &show_probs, NULL, "colour tokens by probability; NO_COLOR: numbers", 0, 0},
@@ -285,7 +290,7 @@ int cli_chat(int argc, char **argv) {
     opened o;
     chat c = {.o = &o, .model = &model, .sampling = &sampling, .limits = &limits, .show_probs = show_probs};
     if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
-    status = chat_with(&c, system, most);
+    status = chat_with(&c, system, most, session);
     opened_free(&o);
     return status;
 }

@@ -21,6 +21,10 @@ typedef struct chat {
 bool chat_add(chat *c, const char *role, const char *content); // false: out of memory
 void chat_clear(chat *c);                                      // all but the system message
 bool chat_set_system(chat *c, const char *text);               // "": none
+// chat_session.c: in a file with the cache. 0, or the exit status after its message.
+json_t *chat_json(const chat *c);
+int chat_save_session(chat *c, const char *path);
+int chat_load(chat *c, const char *path);
 // Obeys "/word rest". Returns 0, or an exit status after its message (which does not end the conversation).
 int chat_command(chat *c, char *line);
 #endif

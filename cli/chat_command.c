@@ -79,10 +79,8 @@ static int save(chat *c, char *path) {
     if (!*path) return fail("chat", "/save: a file name is wanted");
     char temporary[PATH_MAX];
     int n = snprintf(temporary, sizeof temporary, "%s.new", path);
-    json_t *list = json_array();
-    for (size_t i = 0; i < c->n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:o}", "role", c->messages[i].role, "content",
-                                              json_bytes(c->messages[i].content, strlen(c->messages[i].content))));
+    if (strlen(path) > 4 && strcmp(path + strlen(path) - 4, ".tls") == 0) return chat_save_session(c, path);
+    json_t *list = chat_json(c);
     int failed = n >= (int)sizeof temporary ? -1 : json_dump_file(list, temporary, JSON_INDENT(1));
     json_decref(list);
     if (failed || rename(temporary, path) != 0) {
@@ -98,7 +96,8 @@ static int help(void) {
     fputs("  /help              this list\n"
           "  /reset             start over; the system message stays\n"
           "  /system [TEXT]     set the system message; without TEXT none\n"
-          "  /save FILE         write the conversation as JSON\n"
+          "  /save FILE         write the conversation as JSON; FILE.tls: with its cache\n"
+          "  /load FILE         go on with what /save wrote\n"
           "  /set [NAME VALUE]  set an option of sampling, or n; alone lists them\n"
           "  /quit              leave\n"
           "A line that begins with // is a message that begins with /.\n", stderr);
@@ -106,7 +105,7 @@ static int help(void) {
 }
 
 int chat_command(chat *c, char *line) {
-    static const char *const names[] = {"help", "reset", "system", "save", "set", "quit", NULL};
+    static const char *const names[] = {"help", "reset", "system", "save", "load", "set", "quit", NULL};
     char *word = line + 1, *rest = word + strcspn(word, " \t\n");
     if (*rest) *rest++ = '\0';
     rest += strspn(rest, " \t\n");
@@ -115,6 +114,7 @@ int chat_command(chat *c, char *line) {
     if (strcmp(word, "reset") == 0) return chat_clear(c), 0;
     if (strcmp(word, "system") == 0) return chat_set_system(c, rest) ? 0 : fail("chat", "out of memory");
     if (strcmp(word, "save") == 0) return save(c, rest);
+    if (strcmp(word, "load") == 0) return *rest ? chat_load(c, rest) : fail("chat", "/load: a file name is wanted");
     if (strcmp(word, "set") == 0) return set(c, rest);
     if (strcmp(word, "quit") == 0 || strcmp(word, "exit") == 0) return c->quit = true, 0;
     const char *near = args_nearest(word, names);

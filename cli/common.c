@@ -74,7 +74,7 @@ int open_model(const char *command, const model_args *a, tl_model_parts parts, o
     int status = a->chat_template ? read_file(command, a->chat_template, &chat_template, &n) : 0;
     if (status == 0) status = open_engine(command, a, o);
     const tl_model_options options = {.program = a->program, .pre = a->pre, .chat_template = chat_template,
-                                      .no_repair = a->no_repair, .parts = parts};
+                                      .no_repair = a->no_repair, .adapters = a->adapters.p, .n_adapters = a->adapters.n, .parts = parts};
     if (status == 0 && tl_model_open(o->engine, path, &options, &o->model, &err) != TL_OK) {
         progress_end(&loading);
         status = fail_with(command, &err);

@@ -12,6 +12,7 @@
 // ---- options -----------------------------------------------------------------------------------
 typedef struct model_args {
     const char *model, *program, *pre, *chat_template, *isa, *device, *cache_type; // chat_template: the path of a file
+    arg_list adapters;
     int threads;
     int64_t n_ctx, n_batch;
     bool no_repair, verbose;
@@ -34,7 +35,8 @@ typedef struct model_args {
     {ARG_TEXT, "program", 0, &(a).program, "FILE.tl", "the model's program instead of the built-in one", 0, 0},        \
     {ARG_I64, "ctx-size", 'c', &(a).n_ctx, "N", "room for N tokens in the cache", 0, 1e9},                             \
     {ARG_I64, "batch-size", 'b', &(a).n_batch, "N", "most tokens in one step (default: 512)", 0, 65536},               \
-    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32, q8_0 or q4_0 (default: as the program says)", 0, 0}
+    {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32, q8_0 or q4_0 (default: as the program says)", 0, 0},   \
+    {ARG_LIST, "lora", 0, &(a).adapters, "FILE[:SCALE]", "a LoRA adapter in GGUF; may be repeated", 0, 0}
 
 // ---- opening -----------------------------------------------------------------------------------
 typedef struct opened {

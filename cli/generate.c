@@ -1,5 +1,6 @@
 // generate.c - `tl generate`: continues a text; only the continuation goes to stdout.
 #include "batch.h"
+#include "beams.h"
 #include "logprobs.h"
 #include "reply.h"
 #include "stamp.h"
@@ -11,11 +12,13 @@
 typedef struct generate_args {
     model_args model;
     sampling_args sampling;
-    const char *prompt, *file, *prompts, *out;
+    const char *prompt, *file, *prompts, *out, *spec, *draft, *session;
+    int64_t keep;
+    beam_args beam;
     int64_t most;
     reply_args limits;
     int logprobs, completions, parallel;
-    bool overwrite, json, parse_special, no_special, chat;
+    bool overwrite, shift, json, parse_special, no_special, chat;
 } generate_args;
 
 typedef struct completion { // one of those under way
@@ -84,7 +87,7 @@ static int complete(generate_args *a, reply *r, const int32_t *ids, size_t n, in
     a->sampling.s.sequence = (uint64_t)i;
     int status = open_sampler("generate", &a->sampling, r->o->model, a->model.verbose && i == 0, &r->sampler);
     if (status != 0) return json_decref(c.logprobs), status;
-    for (size_t k = 0; i > 0 && k + 1 < n; k++) tl_sampler_accept(r->sampler, ids[k]);
+    for (size_t k = 0; k + 1 < n && k < r->held.n && r->held.p[k] == ids[k]; k++) tl_sampler_accept(r->sampler, ids[k]);
     if (a->json) c.to = open_memstream(&c.text, &c.size);
     r->ctx = &c;
     r->chosen = c.logprobs ? note_token : NULL;
@@ -106,18 +109,37 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
     reply r = {.o = o, .most = a->most, .ignore_end = a->limits.ignore_end, .stops = &a->limits.stops, .cancel = &cancelled,
                .max_seconds = (double)a->limits.max_seconds, .show = show_text,
                .by_token = a->limits.constraint.rule != NULL};
+    r.shift = a->shift, r.keep = a->keep;
     json_t *results = json_array();
     int64_t train = tl_model_n_ctx_train(o->model), room = (int64_t)n + (a->most < 0 ? 2048 : a->most);
     if (n == 0) return fail("generate", "the prompt has no tokens, and the model asks for none at the start: give -p");
     if (train > 0 && room > train) room = (int64_t)n < train ? train : (int64_t)n;
     int status = open_constraint("generate", &a->limits.constraint, o->model, &r.constraint);
+    if (status == 0 && a->beam.beams) {
+        beam_args b = a->beam;
+        b.most = a->most, b.ignore_end = a->limits.ignore_end, b.json = a->json, b.constraint = r.constraint, b.cancel = &cancelled;
+        signal(SIGINT, on_interrupt);
+        status = beams_generate(&b, &a->model, o, ids, n);
+        json_decref(results);
+        tl_constraint_free(r.constraint);
+        return status;
+    }
+    if (a->session && room < 4096) room = train > 0 && train < 4096 ? train : 4096; // what was saved may be longer than this
     if (status == 0) status = open_session("generate", &a->model, room, 0, o);
+    if (status == 0 && a->session && access(a->session, F_OK) == 0) status = reply_load("generate", &r, a->session, NULL);
+    r.spec.mode = !a->spec || strcmp(a->spec, "auto") == 0 ? SPEC_AUTO : strcmp(a->spec, "off") == 0 ? SPEC_OFF : SPEC_NGRAM;
+    opened small = {0};
+    if (status == 0 && a->draft) {
+        status = speculation_open("generate", a->draft, &a->model, o->model, &small);
+        r.spec.small = &small;
+    }
     signal(SIGINT, on_interrupt);
     sampling_fix_seed(&a->sampling);
     for (int i = 0; i < a->completions && status == 0 && !cancelled; i++) {
         if (a->completions > 1 && !a->json && i > 0) fprintf(stderr, "[%d of %d]\n", i + 1, a->completions);
         status = complete(a, &r, ids, n, i, results);
     }
+    if (status == 0 && a->session) status = reply_save("generate", &r, a->session, NULL);
     if (status == 0 && a->json) {
         json_t *first = json_array_get(results, 0);
         json_t *stamp = json_incref(json_object_get(first, "stamp")), *all = json_pack("{s:O, s:O}", "completions", results, "stamp", stamp);
@@ -130,6 +152,7 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
     json_decref(results);
     tl_constraint_free(r.constraint);
     reply_free(&r);
+    opened_free(&small);
     return status != 0 ? status : cancelled ? 1 : 0;
 }
 
@@ -160,7 +183,7 @@ static int generate_many(const generate_args *a) {
 }
 
 int cli_generate(int argc, char **argv) {
-    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256, .logprobs = -1, .completions = 1, .parallel = 8};
+    generate_args a = {.sampling = SAMPLING_DEFAULT, .most = 256, .logprobs = -1, .completions = 1, .parallel = 8, .beam = BEAM_DEFAULT};
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "prompt", 'p', &a.prompt, "TEXT", "the text to continue", 0, 0},
@@ -179,6 +202,13 @@ int cli_generate(int argc, char **argv) {
         {ARG_TEXT, "out", 0, &a.out, "FILE", "results, in the order of the prompts; a run that was killed is gone on with", 0, 0},
         {ARG_INT, "parallel", 0, &a.parallel, "N", "how many side by side (default: 8)", 1, 256},
         {ARG_FLAG, "overwrite", 0, &a.overwrite, NULL, "results of other prompts in --out are thrown away", 0, 0},
+        {ARG_FLAG, "context-shift", 0, &a.shift, NULL, "a full cache forgets the older half of the text and goes on", 0, 0},
+        {ARG_I64, "keep", 0, &a.keep, "N", "but not its first N tokens (default: 0)", 0, 1e9},
+        {ARG_TEXT, "session", 0, &a.session, "FILE", "keep the cache in FILE: a text that begins alike computes only the rest", 0, 0},
+        BEAM_OPTIONS(a.beam),
+        {ARG_HEADING, "Speculation (the text is the same with and without)", 0, NULL, NULL, NULL, 0, 0},
+        {ARG_TEXT, "spec", 0, &a.spec, "HOW", "guess from the text: ngram, off, or auto: where it pays (default: auto)", 0, 0},
+        {ARG_TEXT, "draft", 0, &a.draft, "MODEL", "guess with a small model of the same vocabulary", 0, 0},
         CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE | --prompts FILE) [options]", .options = options, .most = 1,
         .about = "Continues a text; only the continuation goes to stdout. Without -p and -f it reads stdin."};
@@ -188,6 +218,11 @@ int cli_generate(int argc, char **argv) {
     if (a.prompts && (a.prompt || a.file)) return args_wrong("generate", "give either --prompts FILE or one prompt with -p or -f");
     if (!a.prompts && (a.out || a.overwrite)) return args_wrong("generate", "--out and --overwrite go with --prompts FILE");
     if (a.prompts && (constraint_given(&a.limits.constraint) || a.completions > 1)) return args_wrong("generate", "with --prompts there are neither constraints nor --n");
+    if (a.session && (a.prompts || a.beam.beams)) return args_wrong("generate", "--session goes with one prompt");
+    if (a.prompts && a.beam.beams) return args_wrong("generate", "give either --prompts or --beams");
+    if (a.beam.beams && (a.completions > 1 || a.logprobs >= 0)) return args_wrong("generate", "with --beams there are neither --n nor --logprobs; --n-best shows more than one");
+    if (a.spec && strcmp(a.spec, "auto") != 0 && strcmp(a.spec, "ngram") != 0 && strcmp(a.spec, "off") != 0)
+        return args_wrong("generate", "--spec: auto, ngram or off is wanted, not \"%s\"", a.spec);
     if (a.prompt && a.file) return args_wrong("generate", "give either -p TEXT or -f FILE");
     if (first < argc && (status = args_positional("generate", argv[first], &a.model.model)) >= 0) return status;
     return a.prompts ? generate_many(&a) : generate(&a);

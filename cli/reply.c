@@ -23,6 +23,7 @@ const char *stop_name(stop_reason s) {
 void reply_free(reply *r) {
     free(r->held.p);
     r->held = (token_list){0};
+    speculation_free(&r->spec);
 }
 
 void print_reply_text(const char *text, size_t n) {
@@ -47,7 +48,7 @@ static void keep_common(reply *r, const int32_t *ids, size_t n) {
     while (common < n && common < held && r->held.p[common] == ids[common]) common++;
     if (common == n && n > 0) common--; // the last one is computed again, for its logits
     tl_seq_cut(r->o->session, 0, (int64_t)common);
-    r->held.n = common;
+    r->held.n = (size_t)tl_seq_length(r->o->session, 0); // with a sliding window it may have become empty
 }
 
 static tl_status compute_prompt(reply *r, const int32_t *ids, size_t n, const float **logits, tl_error *err) {
@@ -69,7 +70,10 @@ static tl_status compute_prompt(reply *r, const int32_t *ids, size_t n, const fl
 // ---- one reply ---------------------------------------------------------------------------------
 typedef struct turn {
     reply *r;
-    const float *logits;
+    const float *logits;    // of the next token; those behind guesses follow
+    int32_t guess[DRAFT_MOST];
+    size_t n_guess, at;     // guesses in the cache, and how many of them have come true
+    double step_start, step_seconds;
     tl_decoder *decoder;
     text_output out;
     double start;
@@ -196,18 +200,72 @@ static tl_status jump(turn *t, tl_row *rows, size_t *n) {
     return status;
 }
 
+// Guesses that may go into the next step behind the n rows: the reply's end and the cache's are where they were without them.
+static void guess(turn *t, size_t n) {
+    reply *r = t->r;
+    int64_t most = DRAFT_MOST, batch = tl_session_n_batch(r->o->session), slots = tl_session_free_slots(r->o->session);
+    if (r->most >= 0 && r->most - r->reply_tokens - 1 < most) most = r->most - r->reply_tokens - 1;
+    if (batch - (int64_t)n < most) most = batch - (int64_t)n;
+    if (slots - (int64_t)n < most) most = slots - (int64_t)n;
+    t->n_guess = most > 0 && n == 1 ? speculation_guess(&r->spec, t->guess, (size_t)most) : 0;
+}
+
 static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r->stop where there is no room
     reply *r = t->r;
+    tl_status status = TL_OK;
+    t->step_start = seconds_now();
+    for (size_t i = 0; i < n && status == TL_OK; i++)
+        if (!speculation_add(&r->spec, rows[i].token)) status = no_memory(t->err);
+    guess(t, n);
+    for (size_t i = 0; i < t->n_guess; i++) rows[n + i] = (tl_row){.token = t->guess[i], .logits = true};
     rows[n - 1].logits = true;
-    tl_status status = tl_session_step(r->o->session, rows, n, &t->logits, t->err);
+    if (status == TL_OK) status = tl_session_step(r->o->session, rows, n + t->n_guess, &t->logits, t->err);
+    if (status != TL_OK) t->n_guess = 0;
+    if (n == 1 && !t->n_guess) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);
+    else t->step_seconds = seconds_now() - t->step_start;
+    t->at = 0;
     for (size_t i = 0; i < n && status == TL_OK; i++)
         if (!token_list_add(&r->held, rows[i].token)) status = no_memory(t->err);
     return status;
 }
 
+// The guesses that did not come true leave the cache.
+static void end_guesses(turn *t) {
+    tl_session *s = t->r->o->session;
+    if (!t->n_guess) return;
+    tl_seq_cut(s, 0, tl_seq_length(s, 0) - (int64_t)(t->n_guess - t->at));
+    speculation_report(&t->r->spec, t->n_guess, t->at, t->step_seconds);
+    t->n_guess = t->at = 0;
+}
+
+// Has the token been guessed? Then the logits of the one after it are there already.
+static bool guessed(turn *t, int32_t id, tl_status *status) {
+    reply *r = t->r;
+    if (t->at == t->n_guess || t->guess[t->at] != id) return end_guesses(t), false;
+    t->at++;
+    t->logits += tl_model_n_vocab(r->o->model);
+    if (!token_list_add(&r->held, id) || !speculation_add(&r->spec, id)) *status = no_memory(t->err);
+    return true;
+}
+
+// Makes room: what stays is computed anew where it stands now, as if the rest had never been.
+static tl_status shift(turn *t) {
+    reply *r = t->r;
+    tl_session *s = r->o->session;
+    size_t n = r->held.n, keep = r->keep > 0 && (size_t)r->keep < n ? (size_t)r->keep : 0, gone = (n - keep) / 2;
+    if (gone == 0) return TL_E_LIMIT;
+    memmove(r->held.p + keep, r->held.p + keep + gone, (n - keep - gone) * sizeof *r->held.p);
+    r->held.n = n - gone;
+    fprintf(stderr, "[the cache of %lld tokens is full: %zu of them are forgotten]\n", (long long)tl_session_n_ctx(s), gone);
+    tl_seq_cut(s, 0, (int64_t)keep);
+    tl_status status = r->held.n > keep ? tl_session_prompt(s, 0, r->held.p + keep, r->held.n - keep, NULL, r->cancel, t->err) : TL_OK;
+    if (status == TL_OK && !speculation_set(&r->spec, r->held.p, r->held.n)) status = no_memory(t->err);
+    return status;
+}
+
 static tl_status sample_reply(turn *t) {
     reply *r = t->r;
-    tl_row rows[JUMP_MOST + 1];
+    tl_row rows[JUMP_MOST + 1 + DRAFT_MOST];
     while (!limit_reached(t)) {
         int32_t id;
         size_t n = 0;
@@ -218,9 +276,14 @@ static tl_status sample_reply(turn *t) {
         status = take(t, id);
         if (status != TL_OK) return status;
         if (limit_reached(t)) return TL_OK; // the next token's logits are not wanted
+        bool was = guessed(t, id, &status);
+        if (status != TL_OK) return status;
+        if (was) continue;
         rows[n++] = (tl_row){.token = id};
         status = jump(t, rows, &n);
         if (status == TL_OK) status = compute(t, rows, n);
+        if (status == TL_E_LIMIT && r->shift && (status = shift(t)) == TL_OK) status = compute(t, rows, n);
+        if (status == TL_E_CANCELLED) return r->stop = STOP_CANCELLED, TL_OK;
         if (status == TL_E_LIMIT) return r->stop = STOP_CONTEXT, TL_OK;
         if (status != TL_OK) return status;
     }
@@ -245,6 +308,7 @@ tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err) {
     r->reply_tokens = r->jumped = 0, r->completed = 0, r->stop_text = NULL;
     if (r->constraint) t.state = t.shown = tl_constraint_start(r->constraint);
     tl_status status = compute_prompt(r, ids, n, &t.logits, err);
+    if (status == TL_OK && !speculation_set(&r->spec, r->held.p, r->held.n)) status = no_memory(err);
     bool cancelled = status == TL_E_CANCELLED;
     if (status != TL_OK && !cancelled) return status;
     status = tl_decoder_new(r->o->model, false, &t.decoder, err);
@@ -252,6 +316,7 @@ tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err) {
     t.start = seconds_now();
     r->stop = STOP_CANCELLED;
     if (!cancelled) status = sample_reply(&t);
+    end_guesses(&t);
     if (status == TL_OK) status = end_reply(&t);
     r->reply_seconds += seconds_now() - t.start;
     tl_decoder_free(t.decoder);
@@ -264,4 +329,5 @@ void reply_print_speed(const reply *r) {
     double prompt = r->prompt_seconds, said = r->reply_seconds;
     fprintf(stderr, "[prompt %lld tokens, %.1f tokens/s; reply %lld tokens, %.1f tokens/s]\n", (long long)r->all_prompt,
             prompt > 0 ? (double)r->all_prompt / prompt : 0, (long long)r->all_reply, said > 0 ? (double)r->all_reply / said : 0);
+    if (r->spec.guessed > 0) fprintf(stderr, "[%lld of %lld guessed tokens came true]\n", (long long)r->spec.right, (long long)r->spec.guessed);
 }

@@ -3,6 +3,7 @@
 #define CLI_REPLY_H
 #include "common.h"
 #include "output.h"
+#include "speculate.h"
 
 // What ended a reply: an end token (or a constraint that allows nothing more), the number of tokens, a full cache, the user,
 // a stop string, --max-time, a constraint that no token of the vocabulary fits.
@@ -28,6 +29,9 @@ typedef struct reply { // zero, then the first group set by the caller
     double max_seconds;        // from the end of the prompt on; 0: no limit
     tl_constraint *constraint; // may be NULL
     bool by_token;             // the constraint is a rule: it speaks of tokens, not of their bytes
+    speculation spec;          // mode, small
+    bool shift;                // a full cache forgets the older half of the text, behind the first `keep` tokens, and goes on
+    int64_t keep;
 
     token_list held;    // the tokens whose keys and values the cache has
     stop_reason stop;
@@ -42,6 +46,9 @@ typedef struct reply { // zero, then the first group set by the caller
 // Brings the cache to hold ids[n]: what it holds already in common is kept, the rest computed. Then samples and shows.
 // TL_E_CANCELLED during the prompt is reported as STOP_CANCELLED, not as an error.
 tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err);
+// The tokens and what the cache holds of them, in a file (chat_session.c). *note is freed with tl_free.
+int reply_save(const char *command, const reply *r, const char *path, const char *note);
+int reply_load(const char *command, reply *r, const char *path, char **note);
 void reply_print_speed(const reply *r); // on stderr
 const char *stop_name(stop_reason s);
 void reply_free(reply *r);

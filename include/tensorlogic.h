@@ -69,6 +69,8 @@ typedef struct tl_model_options {
     const char *program;    // path of the .tl program; NULL: found by the file's general.architecture
     const char *pre;        // pre-tokenizer instead of tokenizer.ggml.pre; NULL: the file's
     const char *chat_template; // Jinja text instead of the file's; NULL: the file's
+    const char *const *adapters; // LoRA adapters, "FILE.gguf" or "FILE.gguf:SCALE"; the weights stay as they are stored
+    size_t n_adapters;
     bool no_repair;         // non-finite output.weight is an error instead of tied weights
     tl_model_parts parts;
 } tl_model_options;
@@ -310,6 +312,39 @@ TL_API bool tl_constraint_may_end(const tl_constraint *c, uint32_t state);
 TL_API tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
 // The fewest bytes that make a text whole which something has cut.
 TL_API tl_status tl_constraint_shortest(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
+
+// ---- beam search -----------------------------------------------------------------------------------------
+typedef struct tl_beam_options {
+    int32_t beams;         // >= 1; the session has at least one sequence more
+    int32_t groups;        // 0, 1: one; else a divisor of `beams`: each group avoids what the ones before it chose in the same step
+    float diversity;       // taken from a token's log-probability for each group that chose it before (Vijayakumar et al. 2016)
+    float length_penalty;  // score: log-probability / length ^ length_penalty; 0: the log-probability
+    int64_t most;          // tokens of a hypothesis, >= 1
+    bool ignore_end;       // end tokens are text like any other
+    bool early;            // ends with as many finished hypotheses as beams, though a better one might follow
+    tl_constraint *constraint;  // what hypotheses must be; may be NULL
+    volatile const int *cancel; // may be NULL
+} tl_beam_options;
+typedef struct tl_hypothesis {
+    int32_t *ids;          // without the prompt and without the end token
+    size_t n;
+    double log_probability, score; // of ids and, if finished, the end token
+    bool finished;         // by an end token
+} tl_hypothesis;
+// The best hypotheses found, at most `beams`, the best first; *out is freed with tl_hypotheses_free. Greedy decoding's hypothesis is
+// followed to its end beside the beams, so that the best result is never worse than it (but for `early`). Sequences are forked,
+// never copied. Log-probabilities are the model's, also under a constraint.
+TL_API tl_status tl_beam_search(tl_session *s, const int32_t *prompt, size_t n, const tl_beam_options *o, tl_hypothesis **out, size_t *n_out,
+                                tl_error *err);
+TL_API void tl_hypotheses_free(tl_hypothesis *h, size_t n);
+
+// ---- sessions on disk --------------------------------------------------------------------------------------
+// Writes a sequence, its tokens and what the cache holds of them, beside `path` and then in its place: a process that dies leaves
+// the old file or the new one. `note` (may be NULL): bytes of the caller's that come back from tl_session_load.
+TL_API tl_status tl_session_save(const tl_session *s, int32_t seq, const char *path, const char *note, size_t n_note, tl_error *err);
+// Brings it back. TL_E_FORMAT, saying why: no such file, cut, changed, of another version, model, program, adapter or cache type. TL_E_LIMIT:
+// it does not fit. The sequence is as it was before unless TL_OK. *ids, *note: freed with tl_free; may be NULL.
+TL_API tl_status tl_session_load(tl_session *s, int32_t seq, const char *path, int32_t **ids, size_t *n, char **note, size_t *n_note, tl_error *err);
 
 // ---- programs ----------------------------------------------------------------------------------------
 typedef struct tl_program_options {

@@ -133,6 +133,10 @@ static tl_status load_program(tl_model *m, const tl_model_options *o, tl_error *
     ev_options eo = {.host = engine_host(m->engine, m), .model = &m->m, .confined = true, .max_steps = PROGRAM_STEPS, .max_bytes = (size_t)PROGRAM_MIB << 20};
     TL_TRY(ev_new(&eo, &m->program, err));
     TL_TRY(ev_run(m->program, path, text.p, text.n, false, err));
+    sbuf file = {0};
+    if (!text.p) TL_TRY(sbuf_read_file(&file, path, 64u << 20, err));
+    m->program_hash = str_hash(text.p ? text : (str){file.p, file.n}) ^ 31 * str_hash(ev_embedded("std/nn.tl"));
+    sbuf_free(&file);
     if (!ev_has_step(m->program))
         return err_set(err, TL_E_PROGRAM, "%s defines no step function: fn NAME(tok: int32[p], pos: int32[p], seq: int32[p], slot: int32[p], out: int32[o]) -> float32[o, v]", path);
     return TL_OK;
@@ -193,6 +197,7 @@ tl_status tl_model_open(tl_engine *e, const char *path, const tl_model_options *
         if (!m->path) st = err_set(err, TL_E_MEMORY, "out of memory");
         else if (o->parts == TL_MODEL_TEXT && !m->tok) *err = m->tok_err, st = m->tok_err.code;
         else if (o->parts == TL_MODEL_WHOLE) st = load_program(m, o, err);
+        for (size_t i = 0; i < o->n_adapters && st == TL_OK; i++) st = model_add_adapter(m, o->adapters[i], err);
     }
     if (st != TL_OK) tl_model_free(m);
     else *out = m;
@@ -205,6 +210,7 @@ void tl_model_free(tl_model *m) {
     chat_template_free(m->chat);
     grammar_vocab_free(m->vocab);
     tokenizer_free(m->tok);
+    model_free_adapters(m);
     model_file_close(&m->m);
     mem_free(m->name);
     mem_free(m->arch);

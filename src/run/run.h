@@ -3,6 +3,7 @@
 #define TL_RUN_H
 #include "cuda/cuda.h"
 #include "eval/eval.h"
+#include "ir/adapt.h"
 #include "text/chat.h"
 #include "text/token.h"
 
@@ -23,7 +24,10 @@ struct tl_model {
     evaluator *program;       // after its top level has run; NULL: tokenizer only
     char *name, *arch, *path;
     ev_model *others;         // opened by programs
+    VEC(ir_adapter) adapters;
+    ev_model *adapter_files;
     int64_t n_vocab, n_ctx_train;
+    uint64_t program_hash;    // of the program's text and the library that it sees
     bool no_repair;
     struct grammar_vocab *vocab; // for constraints; made for the first one
 };
@@ -38,6 +42,8 @@ typedef struct program_host {
 tl_status program_start(program_host *h, const tl_program_options *o, evaluator **out, tl_error *err);
 void program_end(program_host *h, evaluator *ev); // ev may be NULL
 
+tl_status model_add_adapter(tl_model *m, const char *given, tl_error *err); // adapter.c
+void model_free_adapters(tl_model *m);
 evaluator *repl_evaluator(tl_repl *r);
 const tl_program_options *repl_options(const tl_repl *r);
 

@@ -6,33 +6,9 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
-#include "run/run.h"
-#include "run/slots.h"
-
-typedef struct sequence {
-    int32_t *slots, *at;    // [n_list]; entries [first, first + n), at[first + i] = dropped + i
-    int64_t first, n;
-    int64_t dropped;        // positions that no rule can see any more
-} sequence;
+#include "run/session_int.h"
 
 enum { TAKE_BACK = 64 };    // positions that a sequence may be cut by although they have left the window
-
-struct tl_session {
-    tl_model *m;
-    arena a;               // graph and states
-    ir_graph g;
-    ev_state *states;
-    plan *p;
-    int64_t n_ctx, n_batch;
-    int32_t n_seq;
-    sequence *seqs;
-    attn_seq *views;       // [n_seq], what the plan reads
-    slot_pool pool;
-    int64_t window;        // no row sees positions so far behind it; 0: some rule sees all
-    int64_t n_list;        // room of a sequence's lists: twice n_ctx, so that those with a window rarely move
-    int32_t *in[INPUT_COUNT];
-    tl_row *prompt;        // [n_batch], one step of tl_session_prompt
-};
 
 static tl_status new_states(tl_session *s, tl_error *err) {
     for (ev_state *st = s->states; st; st = st->next) {
@@ -80,10 +56,19 @@ static int64_t widest_window(const ir_graph *g) {
     return widest;
 }
 
+static tl_status adapt(tl_session *s, tl_error *err) {
+    ir_adapter *list = s->m->adapters.p;
+    TL_TRY(ir_adapt(&s->g, list, s->m->adapters.n, err));
+    for (size_t i = 0; i < s->m->adapters.n; i++)
+        if (!list[i].used) return err_set(err, TL_E_UNSUPPORTED, "an adapter changes %s, which the model's program does not read", list[i].of->name);
+    return TL_OK;
+}
+
 static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
     ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a};
     TL_TRY(ev_trace(s->m->program, &o, &s->g, &s->states, err));
     ir_rewrite(&s->g);
+    TL_TRY(adapt(s, err));
     ir_fuse_maps(&s->g);
     TL_TRY(ir_verify(&s->g, err));
     ir_count_uses(&s->g);
@@ -158,7 +143,7 @@ int64_t session_cached(const tl_session *s) {
 }
 
 // ---- sequences -------------------------------------------------------------------------------------
-static void append(tl_session *s, sequence *q, int32_t slot) {
+void session_append(tl_session *s, sequence *q, int32_t slot) {
     if (q->first + q->n == s->n_list) {
         memmove(q->slots, q->slots + q->first, (size_t)q->n * sizeof *q->slots);
         memmove(q->at, q->at + q->first, (size_t)q->n * sizeof *q->at);
@@ -231,7 +216,7 @@ int64_t tl_seq_share(tl_session *s, int32_t seq, const int32_t *ids, size_t n) {
         int32_t slot = slots_find(&s->pool, kept, ids[at], (int32_t)at);
         if (slot < 0) break;
         slots_share(&s->pool, slot);
-        append(s, q, slot);
+        session_append(s, q, slot);
         kept = s->pool.slot[slot].hash;
     }
     return length_of(q);
@@ -268,7 +253,7 @@ tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const flo
         s->in[INPUT_POS][i] = (int32_t)length_of(q);
         s->in[INPUT_SEQ][i] = rows[i].seq;
         s->in[INPUT_SLOT][i] = slot;
-        append(s, q, slot);
+        session_append(s, q, slot);
         if (rows[i].logits) s->in[INPUT_OUT][outs++] = (int32_t)i;
     }
     for (int32_t i = 0; i < s->n_seq; i++) {

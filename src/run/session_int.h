@@ -1,0 +1,31 @@
+// session_int.h - a session's insides, shared by session.c and session_file.c.
+#ifndef TL_RUN_SESSION_INT_H
+#define TL_RUN_SESSION_INT_H
+#include "run/run.h"
+#include "run/slots.h"
+
+typedef struct sequence {
+    int32_t *slots, *at;    // [n_list]; entries [first, first + n), at[first + i] = dropped + i
+    int64_t first, n;
+    int64_t dropped;        // positions that no rule can see any more
+} sequence;
+
+struct tl_session {
+    tl_model *m;
+    arena a;               // graph and states
+    ir_graph g;
+    ev_state *states;
+    plan *p;
+    int64_t n_ctx, n_batch;
+    int32_t n_seq;
+    sequence *seqs;
+    attn_seq *views;       // [n_seq], what the plan reads
+    slot_pool pool;
+    int64_t window;        // no row sees positions so far behind it; 0: some rule sees all
+    int64_t n_list;        // room of a sequence's lists: twice n_ctx, so that those with a window rarely move
+    int32_t *in[INPUT_COUNT];
+    tl_row *prompt;        // [n_batch], one step of tl_session_prompt
+};
+
+void session_append(tl_session *s, sequence *q, int32_t slot); // one position more, for a slot that is taken or shared
+#endif
