@@ -84,6 +84,7 @@ tl_status tl_session_save(const tl_session *s, int32_t seq, const char *path, co
     char beside[4096];
     int64_t slot_bytes;
     if (seq < 0 || seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", seq, s->n_seq);
+    if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "sessions on a GPU cannot be saved or brought back yet");
     const sequence *q = &s->seqs[seq];
     if (q->dropped) return err_set(err, TL_E_UNSUPPORTED, "the sequence has let go of what its sliding window has passed: it cannot be saved");
     if (snprintf(beside, sizeof beside, "%s.%d.new", path, (int)getpid()) >= (int)sizeof beside) return err_set(err, TL_E_USAGE, "the file's name is too long");
@@ -163,6 +164,7 @@ tl_status tl_session_load(tl_session *s, int32_t seq, const char *path, int32_t 
     file_head head;
     int64_t slot_bytes;
     if (seq < 0 || seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", seq, s->n_seq);
+    if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "sessions on a GPU cannot be saved or brought back yet");
     FILE *f = fopen(path, "rb");
     if (!f) return err_set(err, TL_E_FORMAT, "%s: %s", path, strerror(errno));
     tl_status st = check_head(s, f, path, &head, &slot_bytes, err);
