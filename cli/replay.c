@@ -13,7 +13,7 @@ typedef struct replay_args {
     bool json;
 } replay_args;
 
-static const char *const commands[] = {"generate", "score", "sample-trace", NULL};
+static const char *const commands[] = {"generate", "score", "perplexity", "sample-trace", NULL};
 
 // Options that name files to write; `least` letters of them are enough to mean them. Left out, or a reason to refuse.
 static const struct { const char *command, *option; size_t least; bool leave_out; } writers[] = {
