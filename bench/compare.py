@@ -1,5 +1,6 @@
 """Speed of tl beside llama.cpp, in pairs: both sides run alternately in one session, each time as a fresh process with the same
 number of threads, so that what else the machine does falls on both. Medians of the rounds, and the spread of their ratios.
+A round in which other processes kept a tenth of a processor busy is run again, up to twice as many times as there are rounds.
 
     bench/compare.py --tl build/tl [-m MODEL ...] [-p 256] [-n 64] [-d 0] [-s 1] [-t 2] [-r 5] [--out FOLDER]
 
@@ -20,6 +21,7 @@ import time
 
 MEASURES = ["decode_tokens_per_second", "prompt_tokens_per_second"]
 COSTS = ["load_seconds", "first_token_seconds", "peak_rss_bytes"]
+DISTURBED = 0.1  # processors that others may keep busy in a round that counts
 
 
 def arbitrary(i, n_vocab):
@@ -111,15 +113,42 @@ def run_json(command):
     return json.loads(done.stdout)
 
 
+def busy_seconds():
+    """Processor time that all processes of this machine have taken, and what the host took from it; None where unknown."""
+    try:
+        with open("/proc/stat") as f:
+            ticks = list(map(int, f.readline().split()[1:9]))
+    except OSError:
+        return None
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def run_watched(command):
+    """The result, and how many processors others kept busy meanwhile."""
+    before, own, start = busy_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    result = run_json(command)
+    after, done, seconds = busy_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+    if before is None or after is None:
+        return result, 0.0
+    ours = done.ru_utime + done.ru_stime - own.ru_utime - own.ru_stime
+    return result, max(0.0, (after - before - ours) / seconds)
+
+
 def measure(a, path):
     """The rounds of one model: a list of (tl, llama.cpp), the one that goes first alternating."""
     size = ["-p", str(a.prompt), "-n", str(a.decode), "-t", str(a.threads), "-s", str(a.sequences)]
     ours = [a.tl, "bench", "--json", "-r", "1", "-m", path, "-d", str(a.depth), *size]
     theirs = [sys.executable, __file__, "--llama-round", "-m", path, "--depth", str(a.depth), *size]
-    rounds = []
-    for i in range(a.rounds):
+    rounds, disturbed = [], 0
+    while len(rounds) < a.rounds:
+        i = len(rounds)
         first, second = (ours, theirs) if i % 2 == 0 else (theirs, ours)
-        one, two = run_json(first), run_json(second)
+        (one, others), (two, more) = run_watched(first), run_watched(second)
+        others = max(others, more)
+        if others > DISTURBED and disturbed < 2 * a.rounds:
+            disturbed += 1
+            print(f"{pathlib.Path(path).stem}: others kept {others:.2f} processors busy; round {i + 1} again", file=sys.stderr, flush=True)
+            continue
         rounds.append((one, two) if i % 2 == 0 else (two, one))
         print(f"{pathlib.Path(path).stem}: round {i + 1} of {a.rounds}", file=sys.stderr, flush=True)
     return rounds

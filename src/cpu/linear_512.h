@@ -7,6 +7,7 @@
 typedef __m512i VI;
 typedef __m512 VF;
 enum { LANES = 16, AHEAD = 2048 };
+#define LINEAR_PAIRS // tiles over two groups: a group is one vector, too few products for each load of activations
 
 static inline VI vi_load(const void *p) { return _mm512_loadu_si512(p); }
 static inline void vi_store(void *p, VI v) { _mm512_storeu_si512(p, v); }

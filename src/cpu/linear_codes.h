@@ -123,16 +123,16 @@ INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
 INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
 
 // Adds part p of a block to a row's sums: scale * (d * dot - zero * ds) + min * ds, in this order everywhere.
-// x: the row's block (act.h); wide: one of ACT_Q16, whose two planes' dots follow each other.
-INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min, const uint8_t *x, const VI (*dot)[HALVES], VF *acc) {
+// x: the row's block (act.h); wide: one of ACT_Q16, whose two planes' dots are dot and low.
+INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min, const uint8_t *x, const VI *dot, const VI *low, VF *acc) {
     int tail = ACT_BLOCK * (wide ? 2 : 1); // d, ds, ds1 follow the planes
     VF d = splat_at(x + tail), ds = splat_at(x + tail + 4);
     if (parts_of(t) == 2) ds = p ? splat_at(x + tail + 8) : vf_sub(ds, splat_at(x + tail + 8));
     VF offset = vf_mul(vf_splat((float)-zero_of(t)), ds);
     UNROLL
     for (int h = 0; h < HALVES; h++) {
-        VF v = vf_int(dot[0][h]);
-        if (wide) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(dot[1][h]));
+        VF v = vf_int(dot[h]);
+        if (wide) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low[h]));
         VF u = zero_of(t) ? vf_fma(d, v, offset) : vf_mul(d, v);
         acc[h] = vf_fma(scale[h], u, acc[h]);
         if (has_min(t)) acc[h] = vf_fma(min[h], ds, acc[h]);

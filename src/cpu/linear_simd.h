@@ -12,16 +12,18 @@ enum {
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
     STREAMS = 4,                  // groups that a few rows meet together
+    SPAN = HALVES == 1 ? 2 : HALVES, // most vectors of weights that a tile of rows meets
 };
 
 // ---- one block of 32 k against R rows --------------------------------------------------------------
 enum { MOST = 8 }; // rows of a tile times planes
 typedef struct sums {
-    VI v[MOST][HALVES];
+    VI v[MOST][SPAN];
 } sums;
 
-// Sums of part p: codes times int8 planes. x[r]: the rows' blocks (act.h); planes: 1, or 2 of ACT_Q16.
-INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint8_t *g, int s, int p, const uint8_t *const *x) {
+// Sums of part p: codes times int8 planes. x[r]: the rows' blocks (act.h); planes: 1, or 2 of ACT_Q16; span: vectors of
+// weights, those of an expanded block and, if there are more than HALVES, of the next group's, a panel further on.
+INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, const uint8_t *g, int s, int p, const uint8_t *const *x) {
     sums total;
     int n = 8 / parts_of(t), step = vi_step(bits_of(t)) < n ? vi_step(bits_of(t)) : n, n_rows = rows * planes;
     UNROLL
@@ -30,15 +32,15 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint
         UNROLL
         for (int i = 0; i < step; i++) {
             int j = p * n + q * step + i;
-            VI w[HALVES];
+            VI w[SPAN];
             UNROLL
-            for (int h = 0; h < HALVES; h++) w[h] = expanded ? dwords(g, 0, j, h) : codes(t, g, s, j, h);
+            for (int h = 0; h < span; h++) w[h] = expanded ? dwords(g + h / HALVES * PANEL * EXPANDED, 0, j, h % HALVES) : codes(t, g, s, j, h);
             UNROLL
             for (int r = 0; r < n_rows; r++) {
                 const uint8_t *plane = x[r / planes] + r % planes * ACT_BLOCK;
                 VI a = vi_bcast(plane + 4 * j);
                 UNROLL
-                for (int h = 0; h < HALVES; h++) {
+                for (int h = 0; h < span; h++) {
                     if (bits_of(t) == 8) {
                         const uint8_t *sum = x[r / planes] + (planes == 1 ? 44 : r % planes ? 80 : 76);
                         run.v[r][h] = i == 0 && q == 0 ? vi_first_s8(sum, w[h], a) : vi_mac_s8(i == 0 ? total.v[r][h] : run.v[r][h], w[h], a);
@@ -51,7 +53,7 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint
         UNROLL
         for (int r = 0; r < n_rows; r++) {
             UNROLL
-            for (int h = 0; h < HALVES; h++) {
+            for (int h = 0; h < span; h++) {
                 if (bits_of(t) == 8) total.v[r][h] = run.v[r][h];
                 else total.v[r][h] = q == 0 ? vi_total(run.v[r][h]) : vi_add(total.v[r][h], vi_total(run.v[r][h]));
             }
@@ -64,23 +66,27 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, const uint
 // take from the integer sums (which the compiler would otherwise spill all the time).
 #define KEEP_IN_MEMORY(acc, many)                                                                                      \
     do {                                                                                                               \
-        if ((many) && LANES < 16) __asm__("" : "+m"(*(VF(*)[MOST][HALVES])(acc)));                                     \
+        if ((many) && LANES < 16) __asm__("" : "+m"(*(VF(*)[MOST][SPAN])(acc)));                                     \
     } while (0)
 
-INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][HALVES]) {
+INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, int span, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][SPAN]) {
     int planes = wide ? 2 : 1;
     UNROLL
     for (int p = 0; p < parts_of(t); p++) {
-        sums dot = part_dot(t, expanded, rows, planes, g, s, p, x);
-        VF scale[HALVES], min[HALVES];
+        sums dot = part_dot(t, expanded, rows, planes, span, g, s, p, x);
+        VF scale[SPAN], min[SPAN];
         UNROLL
-        for (int h = 0; h < HALVES; h++) {
-            const uint8_t *e = g + 512 + 64 * p + 4 * LANES * h;
+        for (int h = 0; h < span; h++) {
+            const uint8_t *e = g + h / HALVES * PANEL * EXPANDED + 512 + 64 * p + 4 * LANES * (h % HALVES);
             scale[h] = expanded ? vf_load(e) : scale_of(t, g, s, p, h);
             min[h] = !has_min(t) ? scale[h] : expanded ? vf_load(e + 64 * parts_of(t)) : min_of(t, g, s, p, h);
         }
         UNROLL
-        for (int r = 0; r < rows; r++) row_add(t, wide, p, scale, min, x[r], (const VI(*)[HALVES])&dot.v[planes * r], acc[r]);
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int h = 0; h < span; h += HALVES)
+                row_add(t, wide, p, scale + h, min + h, x[r], dot.v[planes * r] + h, dot.v[planes * r + planes - 1] + h, acc[r] + h);
+        }
     }
 }
 
@@ -92,6 +98,9 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
     if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
 }
 
+// How far ahead of its use a weight is asked for. Codes that take more work are slower read, yet want it sooner (measured).
+INLINE size_t ahead_of(tl_dtype t) { return t == DT_Q5_K || t == DT_Q6_K || t == DT_Q2_K ? 2 * AHEAD : AHEAD; }
+
 // Up to STREAMS groups walk k together: memory is read faster from several places than from one (a prefetcher follows
 // each of them, and stops at every page's end).
 INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,
@@ -99,13 +108,14 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
     const uint8_t *g = linear_group(w, n0), *a[MOST];
     size_t act = wide ? sizeof(act_q16) : sizeof(act_q8), group_bytes = linear_group_bytes(t, w->k);
     int64_t groups = (n1 - n0 + LINEAR_ROWS - 1) / LINEAR_ROWS;
-    VF acc[STREAMS][MOST][HALVES];
+    VF acc[STREAMS][MOST][SPAN];
     for (int c = 0; c < groups; c++)
         for (int r = 0; r < rows; r++)
             for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
     for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++) {
         // Past a group's end lies one that was just read: what comes is as many groups further on.
-        size_t ahead = (size_t)(b + 1) * block_bytes(t) + AHEAD <= group_bytes ? AHEAD : AHEAD + (size_t)(groups - 1) * group_bytes;
+        size_t ahead = ahead_of(t);
+        if ((size_t)(b + 1) * block_bytes(t) + ahead > group_bytes) ahead += (size_t)(groups - 1) * group_bytes;
         UNROLL
         for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
         UNROLL
@@ -115,7 +125,7 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
                 int part = block_bytes(t) / subs_of(t);
                 UNROLL
                 for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + ahead);
-                block_mac(t, false, rows, wide, at, s, a, acc[c]);
+                block_mac(t, false, rows, wide, HALVES, at, s, a, acc[c]);
                 KEEP_IN_MEMORY(acc[c], rows > 1);
             }
             UNROLL
@@ -128,23 +138,25 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
 }
 
 // ---- expanded ----------------------------------------------------------------------------------------
-// n expanded blocks against R rows whose first block is at x; sums continue in acc[R][16].
-INLINE void tile(tl_dtype t, int rows, bool wide, const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {
+// n expanded blocks against R rows whose first block is at x; sums continue in sum[R][16], those of a second group's
+// BATCH rows further on.
+INLINE float *tile_sum(float *sum, int r, int h) { return sum + h / HALVES * BATCH * LINEAR_ROWS + LINEAR_ROWS * r + LANES * (h % HALVES); }
+INLINE void tile(tl_dtype t, int rows, bool wide, int span, const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {
     const uint8_t *a[MOST];
     size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
-    VF acc[MOST][HALVES];
+    VF acc[MOST][SPAN];
     for (int r = 0; r < rows; r++) {
         a[r] = x + (size_t)r * stride;
-        for (int h = 0; h < HALVES; h++) acc[r][h] = vf_load(sum + LINEAR_ROWS * r + LANES * h);
+        for (int h = 0; h < span; h++) acc[r][h] = vf_load(tile_sum(sum, r, h));
     }
     for (; n > 0; n--, e += EXPANDED) {
-        block_mac(t, true, rows, wide, e, 0, a, acc);
+        block_mac(t, true, rows, wide, span, e, 0, a, acc);
         KEEP_IN_MEMORY(acc, rows > 1);
         UNROLL
         for (int r = 0; r < rows; r++) a[r] += act;
     }
     for (int r = 0; r < rows; r++)
-        for (int h = 0; h < HALVES; h++) vf_store(sum + LINEAR_ROWS * r + LANES * h, acc[r][h]);
+        for (int h = 0; h < span; h++) vf_store(tile_sum(sum, r, h), acc[r][h]);
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
@@ -154,6 +166,7 @@ typedef void expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
 typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones take at most 2 rows
     direct_fn *direct[2][3];
     tile_fn *tile[2][3];
+    tile_fn *pair[2]; // [wide]: as many rows as a tile has at most, against two groups; or NULL
     expand_fn *expand;
 } kernels;
 
@@ -164,12 +177,22 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
     }
 #define TILE(T, R, WIDE)                                                                                               \
     static void tile_##T##_##R##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {    \
-        tile(DT_##T, R, WIDE, e, n, x, stride, sum);                                                                   \
+        tile(DT_##T, R, WIDE, HALVES, e, n, x, stride, sum);                                                           \
     }
 #define FORMAT(T)                                                                                                      \
     DIRECT(T, 1, 0) DIRECT(T, 1, 1)                                                                                    \
     static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
-#define TILES(T) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
+#ifdef LINEAR_PAIRS
+#define PAIR(T, R, WIDE)                                                                                               \
+    static void pair_##T##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {          \
+        tile(DT_##T, R, WIDE, SPAN, e, n, x, stride, sum);                                                             \
+    }
+#define PAIRS(T) {pair_##T##_0, pair_##T##_1}
+#else
+#define PAIR(T, R, WIDE)
+#define PAIRS(T) {NULL, NULL}
+#endif
+#define TILES(T) PAIR(T, 4, 0) PAIR(T, 2, 1) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
 #define FEW_ROWS(T) DIRECT(T, 2, 0) DIRECT(T, 4, 0)
 FORMAT(Q4_0) FORMAT(Q4_1) FORMAT(Q5_0) FORMAT(Q5_1) FORMAT(Q8_0)
 FORMAT(Q2_K) FORMAT(Q3_K) FORMAT(Q4_K) FORMAT(Q5_K) FORMAT(Q6_K)
@@ -183,7 +206,7 @@ TILES(Q4_0) TILES(Q4_1) TILES(Q5_0) TILES(Q5_1) TILES(Q8_0) TILES(Q2_K) TILES(Q3
 #define ENTRY(T, E, DIRECTS)                                                                                           \
     [DT_##T] = {{{DIRECTS(T)}, {direct_##T##_1_1}},                                                                    \
                 {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}},                  \
-                expand_##T}
+                PAIRS(E), expand_##T}
 static const kernels table[DT_COUNT] = {
     ENTRY(Q4_0, Q4_0, FEW), ENTRY(Q4_1, Q4_1, FEW), ENTRY(Q5_0, Q5_0, FEW), ENTRY(Q5_1, Q5_1, FEW), ENTRY(Q8_0, Q8_0, FEW),
     ENTRY(Q2_K, Q2_K, ONE), ENTRY(Q3_K, Q3_K, ONE), ENTRY(Q4_K, Q4_1, FEW), ENTRY(Q5_K, Q5_1, FEW), ENTRY(Q6_K, Q6_K, FEW),
@@ -217,8 +240,11 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
         for (int64_t i = 0; i < groups; i++) k->expand(linear_group(w, n + i * LINEAR_ROWS), b, count, panel[i]);
         for (int64_t r = 0; r < rows;) {
             int which = next_kernel(w, rows - r);
-            for (int64_t i = 0; i < groups; i++)
-                k->tile[w->wide][which](panel[i], count, x + (size_t)r * stride + (size_t)b * act, stride, sum[i] + r * LINEAR_ROWS);
+            const uint8_t *at = x + (size_t)r * stride + (size_t)b * act;
+            int64_t i = 0;
+            if (which == (w->wide ? 1 : 2) && k->pair[w->wide])
+                for (; i + 2 <= groups; i += 2) k->pair[w->wide](panel[i], count, at, stride, sum[i] + r * LINEAR_ROWS);
+            for (; i < groups; i++) k->tile[w->wide][which](panel[i], count, at, stride, sum[i] + r * LINEAR_ROWS);
             r += 1 << which;
         }
     }

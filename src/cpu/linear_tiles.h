@@ -55,7 +55,7 @@ INLINE void tile_panel(tl_dtype t, bool wide, const uint8_t *e, int64_t n, const
             for (int i = 0; i < planes * HALVES; i++)
                 dot[i / HALVES][i % HALVES] =
                     vi_load(dots + i / HALVES * TILE_SUMS + r * LINEAR_ROWS + LANES * (i % HALVES));
-            row_add(t, wide, 0, scale, min, x + (size_t)r * stride + (size_t)b * act, (const VI(*)[HALVES])dot, acc[r]);
+            row_add(t, wide, 0, scale, min, x + (size_t)r * stride + (size_t)b * act, dot[0], dot[1], acc[r]);
         }
     }
     UNROLL

@@ -8,6 +8,7 @@
 #define UNROLL
 
 enum { LANES = 16, AHEAD = 2048 };
+#define LINEAR_PAIRS
 typedef struct VI {
     int32_t v[LANES];
 } VI;
