@@ -145,7 +145,7 @@ def measure(a, path):
         first, second = (ours, theirs) if i % 2 == 0 else (theirs, ours)
         (one, others), (two, more) = run_watched(first), run_watched(second)
         others = max(others, more)
-        if others > DISTURBED and disturbed < 2 * a.rounds:
+        if others > a.others and disturbed < 2 * a.rounds:
             disturbed += 1
             print(f"{pathlib.Path(path).stem}: others kept {others:.2f} processors busy; round {i + 1} again", file=sys.stderr, flush=True)
             continue
@@ -239,6 +239,7 @@ def main():
     parser.add_argument("-s", "--sequences", type=int, default=1)
     parser.add_argument("-t", dest="threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("-r", dest="rounds", type=int, default=5)
+    parser.add_argument("--others", type=float, default=DISTURBED, help="processors that others may keep busy in a round that counts")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--llama-round", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
