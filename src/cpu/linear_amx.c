@@ -1,5 +1,5 @@
-// linear_amx.c - linear() for AMX-INT8: tiles for 16 rows and more, AVX-512 VNNI (linear_avx512.c) for what
-// linear_tiles.h leaves.
+// linear_amx.c - linear() for AMX-INT8: tiles for 16 rows and more, AVX-512 (linear_avx512.c, linear_avx512bf16.c) for
+// what linear_tiles.h leaves.
 //
 // Instructions are written out: compilers' intrinsics (gcc 12) do not say that tiles read and write memory.
 #include "cpu/linear_512.h"
@@ -47,7 +47,7 @@ static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride,
 
 static void linear_amx(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
-    else linear_avx512(w, x, rows, y, ldy, n0, n1);
+    else linear_avx512bf16(w, x, rows, y, ldy, n0, n1);
 }
 
 void cpu_linear_amx(cpu_kernels *k) { k->linear = linear_amx; }

@@ -6,7 +6,8 @@
 //       (ACT_Q16: fma(254, float(sum of code * hi), float(sum of code * lo)))
 //   u = zero ? fma(d, t, -zero * dsum) : d * t           dsum = ds of the part; its first half is ds - ds1
 //   y = fma(scale, u, y), then y = fma(-min, dsum, y) where the format has a min
-// Plain weights: y = fma(W[n, k], x[k], y) for k upwards. All ISAs do the same operations, so their bits are the same.
+// Plain weights: y = fma(W[n, k], x[k], y) for k upwards. All ISAs do the same operations, so their bits are the same; but
+// one with a product of bfloat16 may read BF16 matrices with rounded activations, as linear_bf16_ref() says.
 #include <math.h>
 
 #include "cpu/linear.h"
@@ -88,6 +89,34 @@ static void plain(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t 
             y[r * ldy + n] = sum;
         }
     }
+}
+
+// ---- bfloat16 by bfloat16 -------------------------------------------------------------------------
+// VDPBF16PS (Intel SDM): of a pair of products the odd one is added first; subnormal numbers are zeros.
+static float no_subnormal(float v) { return fabsf(v) < 0x1p-126f ? copysignf(0, v) : v; }
+static float bf16_add(float sum, uint16_t w, uint16_t a) {
+    return no_subnormal(fmaf(no_subnormal(bf16_to_f32(w)), no_subnormal(bf16_to_f32(a)), no_subnormal(sum)));
+}
+
+// Lane l sums k = 32 b + 2 l + 1 and 32 b + 2 l for b upwards (zeros beyond k); then lanes are summed by halves.
+static float bf16_dot(const uint16_t *w, const uint16_t *a, int64_t k) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < k; i += 2) {
+        float *s = &lane[i / 2 % 16];
+        *s = i + 1 < k ? bf16_add(*s, w[i + 1], a[i + 1]) : bf16_add(*s, 0, 0);
+        *s = bf16_add(*s, w[i], a[i]);
+    }
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+void linear_bf16_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    size_t stride = act_bytes(ACT_BF16, w->k);
+    for (int64_t n = n0; n < n1; n++)
+        for (int64_t r = 0; r < rows; r++)
+            y[r * ldy + n] = bf16_dot((const uint16_t *)(const void *)((const uint8_t *)w->data + (size_t)n * w->row_bytes),
+                                      (const uint16_t *)(const void *)((const uint8_t *)x + (size_t)r * stride), w->k);
 }
 
 act_kind linear_act(tl_dtype type) { return linear_format_of(type) ? ACT_Q8 : ACT_F32; }

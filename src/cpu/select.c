@@ -15,7 +15,7 @@
 #endif
 
 // ---- what the processor and the system have --------------------------------------------------------
-enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4, HAS_AMX = 8, HAS_DOTPROD = 16, HAS_I8MM = 32 }; // each a set of features, see isas[]
+enum { HAS_AVX2 = 1, HAS_AVXVNNI = 2, HAS_AVX512 = 4, HAS_AMX = 8, HAS_DOTPROD = 16, HAS_I8MM = 32, HAS_BF16 = 64 }; // each a set of features, see isas[]
 
 #if defined(__x86_64__)
 typedef struct cpuid_regs {
@@ -58,8 +58,9 @@ static unsigned features(void) {
     if (more.a >> 4 & 1) has |= HAS_AVXVNNI;
     unsigned f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if ((state & 0xe6) == 0xe6 && all_set(seven.b, f_dq_bw_vl) && seven.c >> 11 & 1) has |= HAS_AVX512; // and VNNI
+    if ((has & HAS_AVX512) && more.a >> 5 & 1) has |= HAS_BF16;
     bool tiles = all_set(seven.d, 1u << 24 | 1u << 25) && (state & 0x60000) == 0x60000; // AMX-TILE, AMX-INT8
-    if ((has & HAS_AVX512) && tiles && tiles_permitted()) has |= HAS_AMX;
+    if ((has & HAS_BF16) && tiles && tiles_permitted()) has |= HAS_AMX;
     return has;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -97,8 +98,13 @@ static void fill_avx512(cpu_kernels *k) {
     cpu_linear_avx512(k);
 }
 
-static void fill_amx(cpu_kernels *k) {
+static void fill_avx512bf16(cpu_kernels *k) {
     fill_avx512(k);
+    cpu_linear_avx512bf16(k);
+}
+
+static void fill_amx(cpu_kernels *k) {
+    fill_avx512bf16(k);
     cpu_linear_amx(k);
 }
 #endif
@@ -130,7 +136,8 @@ static const struct {
     {"avx2", HAS_AVX2, fill_avx2},
     {"avxvnni", HAS_AVX2 | HAS_AVXVNNI, fill_avxvnni},
     {"avx512", HAS_AVX2 | HAS_AVX512, fill_avx512},
-    {"amx", HAS_AVX2 | HAS_AVX512 | HAS_AMX, fill_amx},
+    {"avx512bf16", HAS_AVX2 | HAS_AVX512 | HAS_BF16, fill_avx512bf16},
+    {"amx", HAS_AVX2 | HAS_AVX512 | HAS_BF16 | HAS_AMX, fill_amx},
 #endif
 #if defined(__aarch64__)
     {"neon", 0, fill_neon},

@@ -13,12 +13,12 @@
 
 void cpu_linear_emulated(cpu_kernels *k, bool tiles); // emulated.c
 static cpu_kernels emulated[2];
-static const cpu_kernels *isas[8]; // the first is ref
+static const cpu_kernels *isas[9]; // the first is ref
 static int isa_count;
 
 static int find_isas(void **state) {
     (void)state;
-    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "neon", "dotprod", "i8mm"};
+    static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod", "i8mm"};
     tl_error err;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (cpu_select(names[i], &isas[isa_count], &err) == TL_OK) isa_count++;
@@ -100,16 +100,21 @@ typedef struct shape {
     int64_t n, k, rows;
 } shape;
 
+// The results that this table's kind of activations stands for.
+static void define(const cpu_kernels *ks, const cpu_matrix *file, const void *acts, int64_t rows, float *y) {
+    (kind_of(ks, file) == ACT_BF16 ? linear_bf16_ref : linear_ref)(file, acts, rows, y, file->n, 0, file->n);
+}
+
 // Every row alone, all rows together, and ranges of n, against ref on the file's layout.
 static void check_case(const cpu_kernels *ks, tl_dtype type, bool wide, shape s) {
     guarded bytes, prepared;
     cpu_matrix file = case_matrix(type, s.n, s.k, (uint64_t)(s.n * 31 + s.k), &bytes);
     file.wide = wide;
     cpu_matrix m = case_prepared(ks, &file, 32, &prepared);
-    inputs in = make_inputs(isas[0], &file, s.rows, 3);
+    inputs in = make_inputs(ks, &file, s.rows, 3);
     size_t out_bytes = (size_t)(s.rows * s.n) * 4;
     guarded want = guarded_new(out_bytes), got = guarded_new(out_bytes);
-    isas[0]->linear(&file, in.acts.p, s.rows, want.p, s.n, 0, s.n);
+    define(ks, &file, in.acts.p, s.rows, want.p);
     ks->linear(&m, in.acts.p, s.rows, got.p, s.n, 0, s.n);
     if (memcmp(want.p, got.p, out_bytes)) fail_msg("%s %s rows %d n %d k %d wide %d: together", ks->isa, dtype_table[type].name, (int)s.rows, (int)s.n, (int)s.k, wide);
     memset(got.p, 0xff, out_bytes);

@@ -32,7 +32,7 @@ static void names(void **state) {
 // Every entry after the name is a function pointer.
 static void tables_are_complete(void **state) {
     (void)state;
-    static const char *const all[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "neon", "dotprod", "i8mm"};
+    static const char *const all[] = {"ref", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod", "i8mm"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const cpu_kernels *k;
         tl_error err;
