@@ -8,6 +8,8 @@ void cpu_vec_neon(cpu_kernels *k) {
     k->rms_norm = V_NAME(rms_norm);
     k->layer_norm = V_NAME(layer_norm);
     k->softmax = V_NAME(softmax);
+    k->block_maxima = V_NAME(block_maxima);
+    k->block_exp_sums = V_NAME(block_exp_sums);
     k->rope = V_NAME(rope);
     k->store = V_NAME(store);
     k->load = V_NAME(load);
