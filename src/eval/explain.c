@@ -53,7 +53,7 @@ static char *indices_text(evaluator *ev, const equation *q, const ast_stmt *s, d
     for (int left = 1; left >= 0; left--)
         for (int i = 0, n = 0; i < q->n; i++) {
             if (on_left(s, q->lab[i].name) != (left == 1)) continue;
-            if (n++ == 0 && !left) sbuf_printf(&b, "%s %s over ", b.n > 10 ? ";" : "", fold_text(s));
+            if (n++ == 0 && !left) sbuf_printf(&b, "%s%s over ", b.n > 10 ? "; " : "", fold_text(s));
             else if (n > 1) sbuf_puts(&b, ", ");
             sbuf_printf(&b, "%s in ", q->lab[i].name);
             put_size(&q->lab[i], &b);
@@ -69,15 +69,26 @@ static char *indices_text(evaluator *ev, const equation *q, const ast_stmt *s, d
     return text;
 }
 
+static bool folds(const ast_expr *e, bool *any) { // total = sqrt(sum[i](...)): folds and numbers, nothing else
+    if (e->kind == EX_REDUCE) return *any = true;
+    if (e->kind == EX_INT || e->kind == EX_FLOAT || e->kind == EX_NAME) return true;
+    if (e->kind != EX_UNARY && e->kind != EX_BINARY && e->kind != EX_CALL) return false;
+    for (const ast_expr *k = e->kids; k; k = k->next)
+        if (!folds(k, any)) return false;
+    return true;
+}
+
 explain_mark explain_begin(evaluator *ev, const ast_stmt *s) {
     explainer *x = ev->explain;
     explain_mark m = {.tail = ev->g->tail};
     bool equation_like = (s->kind == ST_ASSIGN && (s->head.indexed || s->where)) || s->kind == ST_RULE || (s->kind == ST_LET && s->head.indexed && is_equation(ev, s));
+    bool any = false;
+    if (!s->head.indexed && s->expr && (s->kind == ST_ASSIGN || s->kind == ST_LET) && folds(s->expr, &any)) equation_like |= any;
     if (s->kind == ST_ASSIGN && s->head.indexed) {
         const binding *b = find_name(ev, s->head.name);
         if (b && (b->v.kind == V_LIST || b->v.kind == V_MAP)) equation_like = false;
     }
-    if (equation_like && s->kind != ST_LET && is_logic_rule(ev, s)) equation_like = false; // the engine's
+    if (equation_like && s->kind != ST_LET && s->head.indexed && is_logic_rule(ev, s)) equation_like = false; // the engine's
     for (const ast_index *ix = s->head.index; ix; ix = ix->next) equation_like &= !ix->virtual_axis; // its steps run one by one
     if (!equation_like || !explain_wants(x, s->at)) return m;
     for (size_t i = 0; i < x->told.n; i++)

@@ -10,7 +10,7 @@ static str without_primes(str s) {
 
 int eq_find_label(const equation *q, str name) {
     for (int i = 0; i < q->n; i++)
-        if (str_eq(str_of(q->lab[i].name), name)) return i;
+        if (strncmp(q->lab[i].name, name.p, name.n) == 0 && q->lab[i].name[name.n] == 0) return i;
     return -1;
 }
 
@@ -116,6 +116,12 @@ static void collect_dims(equation *q, const ast_expr *e) {
         if (!((e->kind == EX_CALL || e->kind == EX_INDEX) && k == e->kids)) collect_dims(q, k);
 }
 
+// What eq_size would find out is known already.
+static bool agrees(const eq_label *l, const axis *a) {
+    if ((l->decl && a->dim_decl && l->decl != a->dim_decl) || (!l->domain && a->domain)) return false;
+    return a->sym ? l->sym == a->sym : !l->sym && l->size == a->size;
+}
+
 void eq_collect_index(equation *q, const value *base, str of, const ast_index *list, span at) {
     evaluator *ev = q->ev;
     base_axes b = {0};
@@ -129,11 +135,12 @@ void eq_collect_index(equation *q, const value *base, str of, const ast_index *l
             continue;
         }
         const axis *a = known && !b.scalar && pos >= b.skip && pos - b.skip < b.rank ? &b.ax[pos - b.skip] : NULL;
-        char what[80];
-        snprintf(what, sizeof what, "axis %d%s%.*s", pos, of.n ? " of " : "", of.n < 50 ? (int)of.n : 50, of.p ? of.p : "");
         if (ix->kind == IX_EXPR) {
             int l = eq_label_of(q, ix->expr->name, ix->at);
-            if (a && (a->sym || a->size >= 0)) (void)eq_size(q, l, a, ix->at, what);
+            char what[80];
+            if (!a || (!a->sym && a->size < 0) || agrees(&q->lab[l], a)) continue;
+            snprintf(what, sizeof what, "axis %d%s%.*s", pos, of.n ? " of " : "", of.n < 50 ? (int)of.n : 50, of.p ? of.p : "");
+            (void)eq_size(q, l, a, ix->at, what);
             continue;
         }
         int unknown = -1; // a composite: at most one part's size can be found
@@ -228,7 +235,7 @@ static int known_sizes(const equation *q) {
 
 void eq_solve(equation *q, const ast_stmt *s) {
     int before = -1;
-    for (int round = 0; round < 8 && known_sizes(q) != before; round++) {
+    for (int round = 0; round < 8 && known_sizes(q) != before && (round == 0 || known_sizes(q) < q->n); round++) {
         before = known_sizes(q);
         if (s->expr) eq_collect(q, s->expr);
         for (const ast_literal *l = s->where; l; l = l->next) eq_collect(q, l->expr);

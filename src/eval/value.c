@@ -327,16 +327,19 @@ scope *env_new(evaluator *ev, scope *parent) {
     return s;
 }
 
-binding *env_find_here(scope *s, str name) {
-    uint64_t h = str_hash(name);
+static binding *find_hashed(scope *s, str name, uint64_t hash) {
+    if (!(s->seen[hash >> 6 & 3] & (uint64_t)1 << (hash & 63))) return NULL;
     for (size_t i = s->n; i-- > 0;)
-        if (s->p[i].hash == h && str_eq(s->p[i].name, name)) return &s->p[i];
+        if (s->p[i].hash == hash && str_eq(s->p[i].name, name)) return &s->p[i];
     return NULL;
 }
 
+binding *env_find_here(scope *s, str name) { return find_hashed(s, name, str_hash(name)); }
+
 binding *env_find(scope *s, str name) {
+    uint64_t hash = str_hash(name);
     for (; s; s = s->parent) {
-        binding *b = env_find_here(s, name);
+        binding *b = find_hashed(s, name, hash);
         if (b) return b;
     }
     return NULL;
@@ -349,7 +352,9 @@ binding *env_put(evaluator *ev, scope *s, str name, value v, span at) {
         b = &s->p[s->n++];
     }
     const char *own = intern(ev, name);
-    *b = (binding){.name = {own, name.n}, .hash = str_hash(name), .v = v, .at = at};
+    uint64_t hash = str_hash(name);
+    *b = (binding){.name = {own, name.n}, .hash = hash, .v = v, .at = at};
+    s->seen[hash >> 6 & 3] |= (uint64_t)1 << (hash & 63);
     return b;
 }
 

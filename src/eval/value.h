@@ -75,6 +75,7 @@ typedef struct scope {
     struct scope *parent; // lexical
     binding *p;
     size_t n, cap;
+    uint64_t seen[4]; // a bit for the hash of each name that was ever here: most look-ups are for names that are not
 } scope;
 
 struct v_fn { obj o; const ast_stmt *def; scope *env; const struct unit *unit; };

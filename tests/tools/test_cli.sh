@@ -45,6 +45,18 @@ expect 0 "'y' is never used" "$tl" check unused.tl
 expect 1 "'y' is never used" "$tl" check --strict unused.tl
 expect 2 'something is missing' "$tl" check
 expect 1 'No such file' "$tl" check missing.tl
+# fmt twice changes nothing, and no comment is lost, in every program there is; what does not parse stays as it is
+mkdir every
+n=0
+find "$source" -name '*.tl' -not -path '*/build*/*' -not -path '*/.*' >names
+while read -r program; do n=$((n + 1)) && cp "$program" every/$n.tl; done <names
+[ $n -gt 100 ] || { echo "FAILED: only $n programs were found"; failed=1; }
+cat every/*.tl | grep -o '//.*' | tr -d ' \t' | sort >before
+"$tl" fmt every/*.tl >out 2>&1
+cp -r every again
+"$tl" fmt again/*.tl >out 2>&1
+diff -r every again >out || { echo "FAILED: fmt is not idempotent"; cat out; failed=1; }
+cat every/*.tl | grep -o '//.*' | tr -d ' \t' | sort | diff before - >out || { echo "FAILED: fmt lost a comment"; cat out; failed=1; }
 expect 0 '' "$tl" check "$source"/models/*.tl "$source"/models/fn/*.tl "$source"/std/*.tl "$source"/examples/*.tl "$source"/examples/paper/*.tl
 printf 'import "two.tl"\n' >one.tl
 printf 'import "one.tl"\nlet two = 2\n' >two.tl
@@ -108,6 +120,8 @@ printf 'dim e = 3\nlet x[e] = [1.0, 2.0, 3.0]\nY[e] = 2 x[e]\n:type Y\n' | sessi
 printf ':type 1 + 1\n' | session 0 'an integer'
 printf 'let x[e] = [1.0, 2.0]\n:explain Y[e] = 2 x[e]\nY\n' | session 1 "input:1:1: error: unknown name 'Y'"
 printf 'let x[e] = [1.0, 2.0]\n:explain Y[e] = 2 x[e]\n' | session 0 '  loops   e in 2'
+printf 'let x[e] = [1.0, 2.0]\n:explain Z = sqrt(sum[e](x[e] ^ 2))\n' | session 0 '  loops   sum over e in 2'
+printf ':explain let n = 3 + 4\n' | session 1 'this is no equation: Y[i] = W[i, j] x[j]'
 printf ':load tests.tl\nk\n' | session 0 'main runs'
 printf ':load missing.tl\n1 + 1\n' | session 1 2
 printf ':hlep\n' | session 1 'there is no command :hlep; did you mean :help?'
