@@ -8,8 +8,6 @@
 
 #include "cuda/ops.h"
 
-enum { CHUNK = 64, TILE_INTS = 2 };
-
 static size_t aligned(size_t n) { return (n + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN; }
 
 // ---- memory ----------------------------------------------------------------------------------------------
@@ -77,14 +75,13 @@ static tl_status make_states(plan *p, tl_error *err) {
 
 static tl_status make_work(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
-    size_t counters;
     g->act_bytes = gpu_act_room(p);
-    g->attn_bytes = gpu_attn_room(p, &counters);
+    g->attn_bytes = gpu_attn_room(p, &g->counter_bytes);
     g->work_bytes = aligned(p->work_bytes) + aligned(g->act_bytes) + aligned(g->attn_bytes);
     TL_TRY(cuda_alloc(g->d, g->work_bytes, &g->work, err));
     g->act = (char *)g->work + aligned(p->work_bytes);
     g->attn_work = (char *)g->act + aligned(g->act_bytes);
-    if (counters) TL_TRY(cuda_zero(g->d, g->attn_work, counters, err));
+    if (g->counter_bytes) TL_TRY(cuda_zero(g->d, g->attn_work, g->counter_bytes, err));
     for (int i = 0; i < p->n_values; i++)
         if (p->values[i].place == V_WORK) p->base[i] = (char *)g->work + p->values[i].offset;
     return TL_OK;
@@ -184,7 +181,7 @@ static int64_t write_edits(plan *p, int32_t *to) {
 // ---- the inputs of a step ------------------------------------------------------------------------------------
 // The parts of the one transfer; the same for equal row counts, so that graphs find them.
 typedef struct layout {
-    size_t in[INPUT_COUNT], seqs, tiles[2], count, edits, bytes;
+    size_t in[INPUT_COUNT], seqs, count, edits, bytes;
 } layout;
 
 static size_t part(layout *l, size_t bytes) {
@@ -197,7 +194,6 @@ static layout lay_out(const plan *p, int64_t edits) {
     const plan_step *s = &p->step;
     layout l = {0};
     for (int i = 0; i < INPUT_COUNT; i++) l.in[i] = part(&l, (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
-    for (int i = 0; i < 2; i++) l.tiles[i] = part(&l, (size_t)(i ? s->outs : s->rows) * TILE_INTS * sizeof(int32_t));
     l.count = part(&l, sizeof(int32_t));
     l.seqs = part(&l, (size_t)s->n_seqs * sizeof(cuda_seq));
     l.edits = part(&l, (size_t)edits * 4 * sizeof(int32_t));
@@ -221,17 +217,16 @@ static tl_status input_room(plan *p, size_t bytes, tl_error *err) {
     return TL_OK;
 }
 
-// Neighbouring rows of one sequence, as tiles for attention over many rows.
-static int32_t write_tiles(const plan *p, bool outs, int32_t *to) {
+// Runs of neighbouring rows of one sequence: which attention kernel suits.
+static int32_t count_tiles(const plan *p, bool outs) {
     const plan_step *s = &p->step;
     const int32_t *seq = s->in[INPUT_SEQ], *out = s->in[INPUT_OUT];
     int64_t rows = outs ? s->outs : s->rows;
     int32_t n = 0;
     if (!seq) return 0;
     for (int64_t r = 0; r < rows; n++) {
-        int64_t first = r, q = outs ? seq[out[r]] : seq[r];
+        int32_t q = outs ? seq[out[r]] : seq[r];
         while (r < rows && (outs ? seq[out[r]] : seq[r]) == q) r++;
-        to[2 * n] = (int32_t)first, to[2 * n + 1] = (int32_t)(r - first);
     }
     return n;
 }
@@ -243,7 +238,7 @@ static void write_seqs(plan *p, cuda_seq *to) {
         const attn_seq *s = &p->step.seqs[i];
         const int32_t *mine = (const int32_t *)g->lists + 2 * i * slots;
         to[i] = (cuda_seq){.slots = mine, .at = mine + slots, .n = s->n, .dropped = s->dropped};
-        int64_t chunks = (s->dropped % CHUNK + s->n + CHUNK - 1) / CHUNK;
+        int64_t chunks = (s->dropped % GPU_CHUNK + s->n + GPU_CHUNK - 1) / GPU_CHUNK;
         most = chunks > most ? chunks : most;
     }
     g->chunks = 1;
@@ -260,10 +255,7 @@ static tl_status send_inputs(plan *p, tl_error *err) {
     const char *d = g->input;
     for (int i = 0; i < INPUT_COUNT; i++)
         if (s->in[i]) memcpy(h + l.in[i], s->in[i], (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
-    for (int i = 0; i < 2; i++) {
-        g->n_tiles[i] = write_tiles(p, i == 1, (int32_t *)(void *)(h + l.tiles[i]));
-        g->tiles_device[i] = (const int32_t *)(const void *)(d + l.tiles[i]);
-    }
+    for (int i = 0; i < 2; i++) g->n_tiles[i] = count_tiles(p, i == 1);
     write_seqs(p, (cuda_seq *)(void *)(h + l.seqs));
     *(int32_t *)(void *)(h + l.count) = (int32_t)write_edits(p, (int32_t *)(void *)(h + l.edits));
     g->seqs_device = (const cuda_seq *)(const void *)(d + l.seqs);
@@ -284,7 +276,7 @@ static tl_status launch_step(plan *p, tl_error *err) {
     return gpu_launch_all(p, err);
 }
 
-static bool same_key(const gpu_key *a, const gpu_key *b) { return a->rows == b->rows && a->outs == b->outs && a->chunks == b->chunks && a->inputs == b->inputs; }
+static bool same_key(const gpu_key *a, const gpu_key *b) { return a->rows == b->rows && a->outs == b->outs && a->chunks == b->chunks && a->tiles == b->tiles && a->n_seqs == b->n_seqs; }
 
 static gpu_recorded *find_graph(gpu_plan *g, const gpu_key *key) {
     gpu_recorded *oldest = &g->graphs[0];
@@ -310,7 +302,7 @@ static tl_status record(plan *p, gpu_recorded *r, tl_error *err) {
 // A shape is recorded when it comes for the second time.
 static tl_status run_kernels(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
-    gpu_key key = {p->step.rows, p->step.outs, g->chunks, (int32_t)(g->n_seqs << 8 | g->n_tiles[0])};
+    gpu_key key = {p->step.rows, p->step.outs, g->chunks, g->n_tiles[0] << 12 | g->n_tiles[1], g->n_seqs};
     if (g->no_graphs || p->step.rows > 256) return launch_step(p, err);
     gpu_recorded *r = find_graph(g, &key);
     r->used = ++g->clock;

@@ -8,7 +8,7 @@
 #define TL_GPU_H
 #include "plan/plan_int.h"
 
-enum { GPU_ALIGN = 256, GPU_GRAPHS = 32, GPU_MEMBERS = 8, GPU_TASKS = 6 };
+enum { GPU_ALIGN = 256, GPU_GRAPHS = 32, GPU_MEMBERS = 8, GPU_TASKS = 6, GPU_CHUNK = 64 }; // CHUNK: of a slot list, as attention cuts it
 
 // What a kernel is to the launches (kernel.gpu): SKIP: another launch does it. The others lead a launch of all members.
 typedef enum { GPU_ALONE, GPU_SKIP, GPU_ADD, GPU_GLU, GPU_PRODUCTS, GPU_NORM, GPU_STORES } gpu_role_kind;
@@ -27,7 +27,8 @@ typedef struct gpu_state {
 
 typedef struct gpu_key { // what a recorded graph is for
     int64_t rows, outs;
-    int32_t chunks, inputs;
+    int32_t chunks, tiles;
+    int64_t n_seqs;
 } gpu_key;
 typedef struct gpu_recorded {
     gpu_key key;
@@ -45,7 +46,7 @@ typedef struct gpu_seen { // a sequence's list as the device has it
 struct gpu_plan {
     cuda_device *d;
     void *work, *act, *consts, *lists, *attn_work;
-    size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes;
+    size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes, counter_bytes;
     gpu_state *states;
     int n_states;
     // inputs of a step: rows' inputs, sequences, edits; written to `host`, sent to `input`
@@ -55,8 +56,7 @@ struct gpu_plan {
     int32_t *edit_count;   // in `host`
     const int32_t *edits_device, *count_device;
     const cuda_seq *seqs_device;
-    const int32_t *tiles_device[2]; // rows', outs'
-    int32_t n_tiles[2];
+    int32_t n_tiles[2];    // runs of rows of one sequence: of all rows, of the outputs'
     int64_t n_seqs, max_seqs;
     int32_t *shadow;       // [max_seqs, max_slots] slots as sent, then positions
     gpu_seen *seen;

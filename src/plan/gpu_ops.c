@@ -250,23 +250,45 @@ static tl_status run_lookup(plan *p, const kernel *k, tl_error *err) {
 }
 
 // ---- attention -------------------------------------------------------------------------------------------
-size_t gpu_attn_room(const plan *p, size_t *counters) {
-    (void)p;
-    *counters = 0;
-    return 0;
-}
-
-static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
+static cuda_attn_args attention_args(const plan *p, const kernel *k, int64_t rows) {
     const ir_node *n = k->node;
     const ir_attention *at = &n->u.attn;
     const reader *q = &k->in[0];
-    cuda_attn_args a = {.rows = (int32_t)kernel_rows(p, k), .heads = at->heads, .kv_heads = at->kv_heads, .dk = at->dk, .dv = at->dv,
-                        .q = (const float *)p->base[q->value] + q->offset, .q_stride = q->stride[0], .kv_type = (int32_t)n->state2->type, .causal = at->causal,
-                        .k = p->base[k->in[1].value], .v = p->base[k->in[2].value], .k_slot_bytes = (int64_t)n->state2->slot_bytes, .v_slot_bytes = (int64_t)n->state3->slot_bytes,
-                        .seq = p->base[k->in[3].value], .pos = n->n_in > 4 ? p->base[k->in[4].value] : NULL, .seqs = p->gpu->seqs_device, .scale = at->scale,
-                        .softcap = at->softcap, .window = at->window, .chunks = p->gpu->chunks, .out = p->base[k->out], .out_stride = n->inner};
+    bool outs = k->sym == SYM_OUT;
+    return (cuda_attn_args){.rows = (int32_t)rows, .heads = at->heads, .kv_heads = at->kv_heads, .dk = at->dk, .dv = at->dv,
+                            .q = (const float *)p->base[q->value] + q->offset, .q_stride = q->stride[0], .kv_type = (int32_t)n->state2->type, .causal = at->causal,
+                            .k = p->base[k->in[1].value], .v = p->base[k->in[2].value], .k_slot_bytes = (int64_t)n->state2->slot_bytes,
+                            .v_slot_bytes = (int64_t)n->state3->slot_bytes, .seq = p->base[k->in[3].value], .pos = n->n_in > 4 ? p->base[k->in[4].value] : NULL,
+                            .seqs = p->gpu->seqs_device, .scale = at->scale, .softcap = at->softcap, .window = at->window, .chunks = p->gpu->chunks,
+                            .out = p->base[k->out], .out_stride = n->inner, .n_seqs = p->gpu->n_tiles[outs]};
+}
+
+// Bytes of the work area, the counters at its start.
+size_t gpu_attn_room(const plan *p, size_t *counters) {
+    size_t most = 0;
+    *counters = 0;
+    for (int i = 0; i < p->n_kernels; i++) {
+        if (p->kernels[i]->node->op != IR_ATTENTION) continue;
+        cuda_attn_args a = attention_args(p, p->kernels[i], p->limits.max_rows);
+        size_t count, bytes;
+        a.chunks = (int32_t)(p->limits.max_slots / GPU_CHUNK + 2);
+        a.chunks += a.chunks / 8 + 2; // as they are rounded up
+        bytes = cuda_attention_work(&a, &count);
+        most = bytes > most ? bytes : most;
+        *counters = count > *counters ? count : *counters;
+    }
+    *counters = (*counters + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN;
+    return most + *counters;
+}
+
+static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
+    cuda_attn_args a = attention_args(p, k, kernel_rows(p, k));
     if (a.rows == 0) return TL_OK;
-    if (at->dk > 1024 || at->dv > 1024) return err_set(err, TL_E_UNSUPPORTED, "attention with heads of %d and %d values on a CUDA device", at->dk, at->dv);
+    a.counter = p->gpu->attn_work;
+    a.work = (float *)(void *)((char *)p->gpu->attn_work + p->gpu->counter_bytes);
+    if (k->node->state2->type != DT_F32 && cuda_attention_takes(&a)) return cuda_attention(p->device, &a, err); // a float32 cache is for exact results
+    if (a.dk > 1024 || a.dv > 1024 || k->node->state2->type == DT_Q4_0)
+        return err_set(err, TL_E_UNSUPPORTED, "attention with heads of %d and %d values over %s on a CUDA device", a.dk, a.dv, dtype_table[k->node->state2->type].name);
     return cuda_launch(p->device, "attn_any", (unsigned)a.heads, (unsigned)a.rows, 1, THREADS, 0, &a, sizeof a, CUDA_PDL, err);
 }
 
