@@ -1,6 +1,6 @@
 // driver_sim.c - a CUDA driver for machines without one: libcuda_sim.so, which TL_CUDA_DRIVER names. It has the functions of
 // src/cuda/driver.h; memory is the host's and kernels run on simt.h's machine, so that whole plans run and are compared.
-// It can also fail: TL_SIM_DEVICES=0, TL_SIM_CC=75, TL_SIM_MEMORY=bytes, TL_SIM_LOST=n (the n-th launch breaks the device).
+// It can also fail: TL_SIM_DEVICES=0, TL_SIM_CC=75, TL_SIM_MEMORY=bytes, TL_SIM_BREAK (the next launch breaks the device).
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +49,7 @@ SIM cu_result cuDeviceTotalMem_v2(size_t *n, int d) { (void)d; *n = memory(); re
 SIM cu_result cuDevicePrimaryCtxRetain(void **c, int d) { (void)d; *c = &blocks; return CU_OK; }
 SIM cu_result cuDevicePrimaryCtxRelease_v2(int d) {
     (void)d;
-    if (blocks && getenv("TL_SIM_LEAKS")) fprintf(stderr, "driver_sim: memory is still allocated\n"), abort();
+    if (blocks && getenv("TL_SIM_LEAKS")) fprintf(stderr, "driver_sim: %zu bytes are still allocated\n", blocks->bytes), abort();
     return CU_OK;
 }
 SIM cu_result cuCtxSetCurrent(void *c) { (void)c; return CU_OK; }
@@ -116,7 +116,8 @@ SIM cu_result cuEventElapsedTime(float *ms, void *a, void *b) { (void)a, (void)b
 
 static cu_result start(const char *name, const unsigned *grid, const unsigned *block, unsigned shared, const void *args) {
     if (lost) return 719;
-    if (++launches == setting("TL_SIM_LOST", 0)) lost = true;
+    launches++;
+    if (getenv("TL_SIM_BREAK")) lost = true;
     return lost ? 719 : simt_launch(name, grid, block, shared, args) == 0 ? CU_OK : 1;
 }
 SIM cu_result cuLaunchKernelEx(const cu_launch *l, void *f, void **params, void **extra) {

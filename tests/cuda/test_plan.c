@@ -1,0 +1,224 @@
+// test_plan.c - whole models on a CUDA device: the driver is driver_sim.c's (or a GPU's, with TL_CUDA_TEST_GPU set). Logits are
+// near the CPU's; a row's bits depend neither on its batch, nor on how launches are fused or recorded; what fails, fails cleanly.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../run/tiny.h"
+#include "run/run.h"
+
+enum { N = 12 };
+static char path[64];
+
+typedef struct opened {
+    tl_engine *e;
+    tl_model *m;
+} opened;
+
+static tl_status try_open(const char *device, opened *o, tl_error *err) {
+    *o = (opened){0};
+    tl_engine_options eo = {.threads = 2, .device = device};
+    TL_TRY(tl_engine_new(&eo, &o->e, err));
+    return tl_model_open(o->e, path, NULL, &o->m, err);
+}
+
+static void close_all(opened *o) {
+    tl_model_free(o->m);
+    tl_engine_free(o->e);
+}
+
+static opened open_on(const char *device) {
+    opened o;
+    tl_error err = {0};
+    if (try_open(device, &o, &err) != TL_OK) fail_msg("%s", err.message);
+    return o;
+}
+
+static tl_session *session(opened *o, const char *cache) {
+    tl_error err = {0};
+    tl_session *s;
+    tl_session_options so = {.n_ctx = 160, .n_batch = 64, .n_seq = 4, .cache_type = cache};
+    if (tl_session_new(o->m, &so, &s, &err) != TL_OK) fail_msg("%s", err.message);
+    return s;
+}
+
+// N tokens of sequence `seq`, in steps of `chunk`; `beside`: other sequences get a row in every step too.
+static void run(tl_session *s, int32_t seq, int chunk, int beside, float *out) {
+    tl_row rows[64];
+    for (int at = 0; at < N; at += chunk) {
+        int n = 0;
+        for (int b = 0; b < beside; b++) rows[n++] = (tl_row){.token = (at * 5 + b * 3 + 1) % TINY_VOCAB, .seq = (seq + 1 + b) % 4};
+        for (int i = at; i < N && i < at + chunk; i++) rows[n++] = (tl_row){.token = (i * 7 + 3) % TINY_VOCAB, .seq = seq, .logits = true};
+        const float *logits;
+        tl_error err = {0};
+        if (tl_session_step(s, rows, (size_t)n, &logits, &err) != TL_OK) fail_msg("%s", err.message);
+        memcpy(out + at * TINY_VOCAB, logits, (size_t)(n - beside) * TINY_VOCAB * sizeof *out);
+    }
+}
+
+static void fill(opened *o, const char *cache, int chunk, int beside, float *out) {
+    tl_session *s = session(o, cache);
+    run(s, 1, chunk, beside, out);
+    tl_session_free(s);
+}
+
+static double difference(const float *a, const float *b) { // relative, in the 2-norm
+    double d = 0, n = 0;
+    for (int i = 0; i < N * TINY_VOCAB; i++) {
+        assert_true(isfinite(b[i]));
+        d += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        n += (double)a[i] * (double)a[i];
+    }
+    return sqrt(d / n);
+}
+
+static void check_model(const char *arch, tl_dtype type, const char *cache, double most) {
+    static float cpu[N * TINY_VOCAB], gpu[N * TINY_VOCAB], again[N * TINY_VOCAB];
+    tiny t = {.arch = arch, .type = type};
+    tiny_write(path, &t);
+    opened c = open_on("cpu"), g = open_on("cuda");
+    fill(&c, cache, N, 0, cpu);
+    fill(&g, cache, N, 0, gpu);
+    double d = difference(cpu, gpu);
+    if (!(d < most)) fail_msg("%s %s cache %s: %.2e from the CPU's", arch, dtype_table[type].name, cache, d);
+    static const struct { int chunk, beside; } cuts[] = {{1, 0}, {3, 0}, {1, 3}, {4, 2}};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        fill(&g, cache, cuts[i].chunk, cuts[i].beside, again);
+        if (memcmp(gpu, again, sizeof gpu)) fail_msg("%s %s cache %s: other bits in steps of %d beside %d rows", arch, dtype_table[type].name, cache, cuts[i].chunk, cuts[i].beside);
+    }
+    setenv("TL_CUDA_FUSE", "0", 1);
+    setenv("TL_CUDA_GRAPHS", "0", 1);
+    fill(&g, cache, 1, 1, again);
+    unsetenv("TL_CUDA_FUSE");
+    unsetenv("TL_CUDA_GRAPHS");
+    assert_memory_equal(gpu, again, sizeof gpu);
+    close_all(&c);
+    close_all(&g);
+}
+
+static void test_models(void **state) {
+    (void)state;
+    check_model("llama", DT_Q4_0, "f16", 3e-2);
+    check_model("llama", DT_Q4_K, "q8_0", 3e-2);
+    check_model("gemma3", DT_Q6_K, "f16", 3e-2);
+    check_model("qwen2", DT_BF16, "f32", 1e-3);
+    check_model("llama", DT_F32, "f32", 1e-5);
+}
+
+// Cutting and forking change lists that the device has a copy of.
+static void test_lists(void **state) {
+    (void)state;
+    static float a[N * TINY_VOCAB], b[N * TINY_VOCAB];
+    tiny t = {.arch = "llama", .type = DT_Q8_0};
+    tl_error err = {0};
+    tiny_write(path, &t);
+    opened g = open_on("cuda");
+    tl_session *s = session(&g, "f16");
+    run(s, 0, N, 0, a);
+    tl_seq_cut(s, 0, 5);
+    assert_int_equal(tl_seq_fork(s, 0, 2, &err), TL_OK);
+    const float *logits;
+    for (int i = 5; i < N; i++) {
+        tl_row rows[2] = {{.token = 11, .seq = 0}, {.token = (i * 7 + 3) % TINY_VOCAB, .seq = 2, .logits = true}};
+        assert_int_equal(tl_session_step(s, rows, 2, &logits, &err), TL_OK);
+        memcpy(b + i * TINY_VOCAB, logits, TINY_VOCAB * sizeof *b);
+    }
+    assert_memory_equal(a + 5 * TINY_VOCAB, b + 5 * TINY_VOCAB, sizeof *a * TINY_VOCAB * (N - 5));
+    tl_session_free(s);
+    close_all(&g);
+}
+
+// ---- what goes wrong -------------------------------------------------------------------------------------
+static void check_refused(const char *setting, const char *value, const char *device, tl_status code, const char *words) {
+    opened o;
+    tl_error err = {0};
+    if (setting) setenv(setting, value, 1);
+    tl_status st = try_open(device, &o, &err);
+    if (setting) unsetenv(setting);
+    if (st != code || !strstr(err.message, words)) fail_msg("%s=%s %s: %d, %s", setting ? setting : "", value ? value : "", device, (int)st, err.message);
+    close_all(&o);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    check_refused("TL_SIM_DEVICES", "0", "cuda", TL_E_UNSUPPORTED, "no CUDA device");
+    check_refused("TL_SIM_CC", "75", "cuda", TL_E_UNSUPPORTED, "compute capability 7.5");
+    check_refused(NULL, NULL, "cuda:3", TL_E_USAGE, "no CUDA device 3");
+    check_refused(NULL, NULL, "gpu", TL_E_USAGE, "there are cpu, cuda");
+    setenv("TL_SIM_DEVICES", "0", 1); // auto: the CPU
+    opened o = open_on("auto");
+    unsetenv("TL_SIM_DEVICES");
+    assert_string_equal(tl_engine_device(o.e), "cpu");
+    close_all(&o);
+}
+
+static void test_memory(void **state) {
+    (void)state;
+    tiny t = {.arch = "llama", .type = DT_Q4_0};
+    int refused = 0;
+    tiny_write(path, &t);
+    setenv("TL_SIM_LEAKS", "1", 1);
+    for (long mib = 1; mib < 64; mib += mib < 24 ? 1 : 8) {
+        char bytes[32];
+        tl_error err = {0};
+        tl_session *s = NULL;
+        snprintf(bytes, sizeof bytes, "%ld", mib << 20);
+        setenv("TL_SIM_MEMORY", bytes, 1);
+        opened o = open_on("cuda");
+        tl_session_options so = {.n_ctx = 160, .n_batch = 64};
+        tl_status st = tl_session_new(o.m, &so, &s, &err);
+        if (st != TL_OK) {
+            assert_int_equal(st, TL_E_MEMORY);
+            assert_non_null(strstr(err.message, "out of memory"));
+            refused++;
+        }
+        tl_session_free(s);
+        close_all(&o);
+    }
+    unsetenv("TL_SIM_MEMORY");
+    unsetenv("TL_SIM_LEAKS");
+    assert_true(refused > 1);
+}
+
+static void test_lost(void **state) { // keep last: the simulated device does not come back
+    (void)state;
+    tiny t = {.arch = "llama", .type = DT_Q4_0};
+    tiny_write(path, &t);
+    opened o = open_on("cuda");
+    tl_session *s = session(&o, "f16");
+    tl_error err = {0};
+    tl_row row = {.token = 3, .logits = true};
+    const float *logits;
+    assert_int_equal(tl_session_step(s, &row, 1, &logits, &err), TL_OK);
+    setenv("TL_SIM_BREAK", "1", 1);
+    assert_int_equal(tl_session_step(s, &row, 1, &logits, &err), TL_E_IO);
+    assert_non_null(strstr(err.message, "failed"));
+    assert_int_equal(tl_seq_length(s, 0), 1); // the row was taken back
+    assert_int_equal(tl_session_step(s, &row, 1, &logits, &err), TL_E_IO);
+    unsetenv("TL_SIM_BREAK");
+    tl_session_free(s);
+    close_all(&o);
+}
+
+int main(void) {
+    tl_engine *e;
+    tl_error err = {0};
+    tl_engine_options eo = {.threads = 1, .device = "cuda"};
+    bool gpu = getenv("TL_CUDA_TEST_GPU") != NULL;
+    if (!gpu) setenv("TL_CUDA_DRIVER", SIM_DRIVER, 1);
+    if (tl_engine_new(&eo, &e, &err) != TL_OK) {
+        printf("skipped: %s\n", err.message);
+        return 77;
+    }
+    tl_engine_free(e);
+    snprintf(path, sizeof path, "/tmp/tl-cuda-plan-%d.gguf", (int)getpid());
+    const struct CMUnitTest on_any[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_lists)};
+    const struct CMUnitTest simulated[] = {cmocka_unit_test(test_models), cmocka_unit_test(test_lists), cmocka_unit_test(test_refusals), cmocka_unit_test(test_memory),
+                                           cmocka_unit_test(test_lost)};
+    int failed = gpu ? cmocka_run_group_tests(on_any, NULL, NULL) : cmocka_run_group_tests(simulated, NULL, NULL);
+    unlink(path);
+    return failed;
+}
