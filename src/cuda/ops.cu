@@ -63,16 +63,15 @@ CUDA_KERNEL(ops_part, ops_part_args, THREADS) {
     a.out[to] = read_at(a.in, read_pos(a.in, a.s, at));
 }
 
-// Writes into a state: an element, or of Q8_0 a block of 32, a thread.
-DEV void store_q8(uint8_t *dst, const ops_reader &r, int64_t pos, int64_t stride) {
-    float max = 0;
-    for (int i = 0; i < 32; i++) max = fmaxf(max, fabsf(read_at(r, pos + i * stride)));
-    float d = max / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+// A block of Q8_0 by the 32 lanes of a warp.
+DEV void store_q8(unsigned char *block, float v) {
+    float d = warp_max(fabsf(v)) / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
     uint32_t h = float_f16(d);
-    dst[0] = (uint8_t)h, dst[1] = (uint8_t)(h >> 8);
-    for (int i = 0; i < 32; i++) dst[2 + i] = (uint8_t)(int8_t)rintf(read_at(r, pos + i * stride) * inverse);
+    block[2 + threadIdx.x % 32] = (unsigned char)(signed char)rintf(v * inverse);
+    if (threadIdx.x % 32 == 0) block[0] = (unsigned char)h, block[1] = (unsigned char)(h >> 8);
 }
 
+// Writes into a state, an element a thread; the last label's size is a multiple of 32 for Q8_0.
 CUDA_KERNEL(ops_scatter, ops_scatter_args, THREADS) {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     dev_wait();
@@ -82,10 +81,9 @@ CUDA_KERNEL(ops_scatter, ops_scatter_args, THREADS) {
     space_at(a.s, i, at);
     int64_t to = a.to_offset, from = a.in.offset, slot_at = a.slot.offset;
     for (int l = 0; l <= last; l++) {
-        int64_t x = a.type == CT_Q8_0 && l == last ? at[l] * 32 : at[l];
-        to += x * a.to_stride[l];
-        from += x * a.in.stride[l];
-        slot_at += x * a.slot.stride[l];
+        to += at[l] * a.to_stride[l];
+        from += at[l] * a.in.stride[l];
+        slot_at += at[l] * a.slot.stride[l];
     }
     if (a.has_slot) {
         int64_t slot = read_index(a.slot, slot_at);
@@ -95,7 +93,7 @@ CUDA_KERNEL(ops_scatter, ops_scatter_args, THREADS) {
     uint8_t *row = (uint8_t *)a.data + to / a.width * a.slot_bytes;
     int64_t in_row = to % a.width;
     if (a.type == CT_Q8_0) {
-        store_q8(row + in_row / 32 * 34, a.in, from, a.in.stride[last]);
+        store_q8(row + in_row / 32 * 34, read_at(a.in, from));
         return;
     }
     float v = read_at(a.in, from);

@@ -44,7 +44,7 @@ typedef struct ops_part_args { // one part of an ASSEMBLE; sizes are the part's
 } ops_part_args;
 
 typedef struct ops_scatter_args {
-    ops_space s;           // Q8_0: the last label counts blocks of 32
+    ops_space s;
     ops_reader in, slot;
     int32_t has_slot, type, width, pad;
     int64_t to_offset, to_stride[OPS_LABELS], gstride, limit, slot_bytes;

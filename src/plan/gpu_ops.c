@@ -99,7 +99,7 @@ static tl_status run_scattered(plan *p, const kernel *k, tl_error *err) {
         a.gstride = n->u.gather.gstride[0];
         a.limit = n->u.gather.limit[0];
     }
-    if (s->type == DT_Q8_0) a.s.size[n->nout - 1] /= 32, a.s.count /= 32;
+    if (s->type == DT_Q4_0) return err_set(err, TL_E_UNSUPPORTED, "a cache of type q4_0 on a CUDA device: there are f16, f32 and q8_0");
     return LAUNCH("ops_scatter", blocks(a.s.count, THREADS), 1, THREADS, a);
 }
 
