@@ -210,6 +210,7 @@ int main(void) {
     tl_engine_options eo = {.threads = 1, .device = "cuda"};
     bool gpu = getenv("TL_CUDA_TEST_GPU") != NULL;
     if (!gpu) setenv("TL_CUDA_DRIVER", SIM_DRIVER, 1);
+    setenv("TL_CPU", "ref", 1); // others may read bfloat16 weights with bfloat16 activations
     if (tl_engine_new(&eo, &e, &err) != TL_OK) {
         printf("skipped: %s\n", err.message);
         return 77;
