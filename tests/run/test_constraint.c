@@ -180,7 +180,7 @@ static void wrong_ones_are_refused(void **state) {
     refuse(TL_CONSTRAINT_REGEX, "(?=a)", TL_E_UNSUPPORTED);
     refuse((tl_constraint_kind)99, "a", TL_E_USAGE);
     refuse(TL_CONSTRAINT_RULE, "let x = 1", TL_E_PROGRAM);
-    refuse(TL_CONSTRAINT_RULE_FILE, "/nowhere/at/all.tl", TL_E_PROGRAM);
+    refuse(TL_CONSTRAINT_RULE_FILE, "/nowhere/at/all.tl", TL_E_IO);
     tl_constraint_free(NULL);
 }
 
