@@ -244,7 +244,7 @@ static void run_later(checker *c) {
 }
 
 static bool has_effect(const checker *c, const ast_expr *e) {
-    static const char *const names[] = {"print", "write", "push", "input", "error", "seed", "print_top_k", "load_facts", "save_facts"};
+    static const char *const names[] = {"print", "write", "push", "input", "error", "seed", "print_top_k", "load_facts", "save_facts", "session_prompt", "session_step", "session_fork", "session_cut"};
     if (e->kind != EX_CALL || e->kids->kind != EX_NAME) return false;
     if (chk_find(c, e->kids->name)) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -416,6 +416,7 @@ tl_status chk_program(checker *c, arena *a, diag_list *dl, const char *file, str
     add_builtins(c, builtins_model);
     add_builtins(c, builtins_sample);
     add_builtins(c, builtins_relation);
+    add_builtins(c, builtins_session);
     add_builtins(c, builtins_files);
     c->std = c->scope = arena_new(a, chk_scope);
     c->main = c->cur = NULL;

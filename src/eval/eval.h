@@ -23,6 +23,16 @@ typedef struct ev_model {
     void *owner;               // the host's
 } ev_model;
 
+// Sessions over a model's step function, for programs that generate; tl_session_* in the host's hands.
+typedef struct ev_sessions {
+    tl_status (*open)(void *ctx, ev_model *m, int64_t n_ctx, int32_t n_seq, void **out, tl_error *err);
+    tl_status (*prompt)(void *s, int32_t seq, const int32_t *ids, size_t n, const float **logits, int64_t *n_vocab, tl_error *err);
+    tl_status (*step)(void *s, const int32_t *ids, const int32_t *seqs, size_t n, const float **logits, int64_t *n_vocab, tl_error *err);
+    tl_status (*fork)(void *s, int32_t from, int32_t to, tl_error *err);
+    void (*cut)(void *s, int32_t seq, int64_t length);
+    int64_t (*length)(void *s, int32_t seq);
+} ev_sessions;
+
 typedef struct ev_host { // what the world outside provides; every pointer may be NULL (then the feature is an error)
     void *ctx;
     plan_backend backend;
@@ -35,6 +45,7 @@ typedef struct ev_host { // what the world outside provides; every pointer may b
     int32_t (*sample)(void *ctx, const float *logits, int64_t n, const tl_sampling *how, uint64_t *seed);
     // The ids of a conversation of one user message, up to where the reply begins; to be freed with mem_free.
     tl_status (*chat)(void *ctx, ev_model *m, const char *text, int32_t **ids, size_t *n, tl_error *err);
+    const ev_sessions *sessions;
     bool color;
 } ev_host;
 

@@ -179,6 +179,7 @@ static void prelude(evaluator *ev, void *ctx) {
     add_builtins(ev, builtins_model);
     add_builtins(ev, builtins_sample);
     add_builtins(ev, builtins_relation);
+    add_builtins(ev, builtins_session);
     add_builtins(ev, builtins_files);
     scope *std = env_new(ev, NULL);
     ev->global = ev->scope = std;

@@ -6,7 +6,7 @@
 
 const char *const v_names[V_KINDS] = {
     "nothing", "an integer", "a float", "a boolean", "a string", "a list", "a map", "a tensor", "a function", "a builtin function",
-    "a relation", "a state tensor", "a model", "a tokenizer", "a part of a model", "a family of tensors", "a partly defined tensor", "a range",
+    "a relation", "a state tensor", "a model", "a tokenizer", "a part of a model", "a family of tensors", "a partly defined tensor", "a range", "a session",
 };
 
 // ---- errors --------------------------------------------------------------------------------------

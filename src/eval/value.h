@@ -11,7 +11,7 @@
 
 typedef enum {
     V_NONE, V_INT, V_FLOAT, V_BOOL, V_STR, V_LIST, V_MAP, V_TENSOR, V_FN, V_BUILTIN, V_RELATION, V_STATE, V_MODEL,
-    V_TOKENIZER, V_PATH, V_FAMILY, V_PARTS, V_RANGE, V_KINDS
+    V_TOKENIZER, V_PATH, V_FAMILY, V_PARTS, V_RANGE, V_SESSION, V_KINDS
 } v_kind;
 extern const char *const v_names[V_KINDS]; // "nothing", "an integer", ...
 
@@ -55,6 +55,7 @@ struct value {
         v_parts *parts;
         ev_model *model;
         const tokenizer *tok;
+        void *session; // the host's
         struct { int32_t lo, hi; } range;
     };
 };
@@ -368,7 +369,7 @@ struct builtin {
 };
 tensor *stored_tensor(evaluator *ev, ev_model *m, str name);
 _Noreturn void no_such_tensor(evaluator *ev, ev_model *m, str name, span at);
-extern const builtin builtins_core[], builtins_tensor[], builtins_model[], builtins_sample[], builtins_relation[], builtins_files[]; // ended by name NULL
+extern const builtin builtins_core[], builtins_tensor[], builtins_model[], builtins_sample[], builtins_session[], builtins_relation[], builtins_files[]; // ended by name NULL
 int map_function(str name);  // MAP op of an elementwise function ("silu"), or -1
 value named_arg(call *c, const char *name, int position, value otherwise);
 

@@ -142,6 +142,11 @@ static tl_status load_program(tl_model *m, const tl_model_options *o, tl_error *
     return TL_OK;
 }
 
+tl_status model_load_program(tl_model *m, tl_error *err) {
+    static const tl_model_options none = {0};
+    return m->program ? TL_OK : load_program(m, &none, err);
+}
+
 // ---- text ------------------------------------------------------------------------------------------
 static bool has_token(void *ctx, const char *token) {
     const tl_model *m = ctx;

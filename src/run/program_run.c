@@ -60,12 +60,15 @@ tl_status program_start(program_host *h, const tl_program_options *o, evaluator 
     eo.host.cancelled = host_cancelled;
     eo.host.open_model = host_open_model;
     eo.host.chat = host_chat;
+    eo.host.sessions = &host_sessions;
     eo.host.color = o->color;
     return ev_new(&eo, out, err);
 }
 
 void program_end(program_host *h, evaluator *ev) {
     ev_free(ev);
+    for (size_t i = 0; i < h->sessions.n; i++) tl_session_free(h->sessions.p[i]);
+    vec_free(&h->sessions);
     for (ev_model *m = h->opened, *next; m; m = next) {
         next = m->next;
         model_file_close(m);

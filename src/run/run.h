@@ -38,10 +38,13 @@ typedef struct program_host {
     tl_engine *engine;
     const tl_program_options *o;
     ev_model *opened;
+    VEC(tl_session *) sessions;
 } program_host;
 tl_status program_start(program_host *h, const tl_program_options *o, evaluator **out, tl_error *err);
 void program_end(program_host *h, evaluator *ev); // ev may be NULL
 
+tl_status model_load_program(tl_model *m, tl_error *err); // of a model that was opened without
+extern const ev_sessions host_sessions; // ctx: a program_host; program_session.c
 tl_status model_add_adapter(tl_model *m, const char *given, tl_error *err); // adapter.c
 void model_free_adapters(tl_model *m);
 evaluator *repl_evaluator(tl_repl *r);
