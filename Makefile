@@ -14,7 +14,8 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 NINJA = ninja $(if $(MAKE_TERMOUT),,--quiet) -j $(JOBS)
 CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
 comma := ,
-SANITIZE = -DCMAKE_BUILD_TYPE=Sanitize -DTL_SANITIZE=
+# The CUDA kernels (minutes of nvcc, where there is one) are compiled for the plain build only. CUDA=0: not there either.
+SANITIZE = -DTL_CUDA=OFF -DCMAKE_BUILD_TYPE=Sanitize -DTL_SANITIZE=
 # What malloc would refuse, the sanitizers' allocators refuse too, instead of stopping the program.
 export ASAN_OPTIONS = allocator_may_return_null=1
 export TSAN_OPTIONS = allocator_may_return_null=1
@@ -23,7 +24,7 @@ export TSAN_OPTIONS = allocator_may_return_null=1
 # A folder that was configured for another source tree (a copied one) is thrown away.
 define configure
 	@! [ -f $(1)/CMakeCache.txt ] || grep -qxF 'CMAKE_HOME_DIRECTORY:INTERNAL=$(CURDIR)' $(1)/CMakeCache.txt || rm -rf $(1)
-	@[ -f $(1)/build.ninja ] || cmake -G Ninja -DCMAKE_BUILD_TYPE=$(TYPE) $(2) $(CMAKE_ARGS) -S . -B $(1) >/dev/null
+	@[ -f $(1)/build.ninja ] || cmake -G Ninja -DCMAKE_BUILD_TYPE=$(TYPE) $(2) $(if $(filter 0,$(CUDA)),-DTL_CUDA=OFF) $(CMAKE_ARGS) -S . -B $(1) >/dev/null
 endef
 
 .PHONY: all help build chat test check sanitize clang bench accuracy roofline fuzz check-clean install clean
@@ -79,7 +80,7 @@ sanitize:
 # gcc builds everything else; here clang must find nothing to warn about either.
 clang:
 	@tools/setup.sh build model test
-	$(call configure,$(BUILD)-clang,-DCMAKE_C_COMPILER=clang)
+	$(call configure,$(BUILD)-clang,-DCMAKE_C_COMPILER=clang -DTL_CUDA=OFF)
 	@$(NINJA) -C $(BUILD)-clang
 
 bench: build

@@ -386,6 +386,7 @@ tl_status plan_profile(plan *p, bool on, tl_error *err) {
     mem_free(p->profile);
     p->profile = NULL;
     if (!on) return TL_OK;
+    if (p->device) return err_set(err, TL_E_UNSUPPORTED, "kernels on a GPU cannot be profiled yet; --device cpu can");
     p->profile = mem_calloc((size_t)p->n_kernels * (size_t)p->n_threads + 1, sizeof *p->profile);
     return p->profile ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for a profile");
 }
