@@ -69,6 +69,11 @@ class Confined(ModelCase):
         path.write_text("let xs = []\nwhile true { push(xs, [1, 2, 3]) }\n")
         self.assertIn(b"the program has run 1000 statements, which is its limit", self.tl("run", "--max-steps", "1000", path, status=1)[1])
         self.assertIn(b"more than 16 MiB, which is its limit", self.tl("run", "--max-memory", "16", path, status=1)[1])
+        path.write_text("dim i = 1024, j = 1024, k = 1024\nA[i, j] = i + j\nB[j, k] = j - k\nC[i, k] = A[i, j] B[j, k]\nprint(C[0, 0])\n")
+        self.assertIn(b"statements, which is its limit", self.tl("run", "--max-steps", "1000", path, status=1)[1])
+        self.assertEqual(len(self.tl("run", "--max-steps", "3000", path)[0].splitlines()), 1)
+        path.write_text("relation N(x: int)\nN(0)\nN(x + 1) <- N(x), x < 1000000\nquery N(5)\n")
+        self.assertIn(b"the relations need more than their limit", self.tl("run", "--max-memory", "4", path, status=1)[1])
         path.write_text('for i in range(300) { let x = zeros(1000, 200) }\nprint("done")\n')
         self.assertEqual(self.tl("run", "--max-memory", "16", path)[0], b"done\n")
 
