@@ -123,8 +123,10 @@ static int open_wide(runner *r) {
     }
     if (parallel > left && left > 0) parallel = left;
     tl_error err;
-    const tl_session_options options = {.n_ctx = m->n_ctx ? m->n_ctx : longest * parallel, .n_batch = m->n_batch, .n_seq = (int32_t)parallel,
+    const char *patches[MOST_PATCHES + 1];
+    tl_session_options options = {.n_ctx = m->n_ctx ? m->n_ctx : longest * parallel, .n_batch = m->n_batch, .n_seq = (int32_t)parallel,
                                         .cache_type = m->cache_type, .keep_released = true};
+    inside_session(m, patches, &options);
     return tl_session_new(r->o.model, &options, &r->o.session, &err) == TL_OK ? 0 : fail_with("generate", &err);
 }
 

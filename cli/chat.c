@@ -279,7 +279,7 @@ int cli_chat(int argc, char **argv) {
         {ARG_I64, "n-predict", 'n', &most, "N", "at most N tokens a reply; -1: no limit (default: -1)", -1, 1e9},
         {ARG_FLAG, "show-probs", 0, &show_probs, NULL, "colour tokens by probability; NO_COLOR: numbers", 0, 0},
         {ARG_TEXT, "chat-template", 0, &model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
-        REPLY_OPTIONS(limits), CONSTRAINT_OPTIONS(limits.constraint), SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), {0}};
+        REPLY_OPTIONS(limits), CONSTRAINT_OPTIONS(limits.constraint), SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), INSIDE_OPTIONS(model), {0}};
     const arg_command command = {.name = "chat", .usage = "[-m MODEL | MODEL] [options]", .options = options, .most = 1,
         .about = "Holds a conversation. On a terminal, /help lists what can be done in it, a backslash at the end of a line\n"
                  "continues the message and Ctrl-C stops a reply. From a pipe, each line is a turn. Replies go to stdout;\n"

@@ -85,10 +85,21 @@ int open_model(const char *command, const model_args *a, tl_model_parts parts, o
     return status;
 }
 
+void inside_session(const model_args *a, const char *patches[MOST_PATCHES + 1], tl_session_options *o) {
+    memcpy(patches, a->set.p, a->set.n * sizeof *patches);
+    patches[a->set.n] = NULL;
+    o->patches = patches;
+    o->watch = a->watch;
+    o->lens = a->lens;
+    o->nan_trap = a->nan_trap;
+}
+
 int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_t n_batch, opened *o) {
     tl_error err;
-    const tl_session_options options = {.n_ctx = a->n_ctx ? a->n_ctx : n_ctx, .n_batch = a->n_batch ? a->n_batch : n_batch,
+    const char *patches[MOST_PATCHES + 1];
+    tl_session_options options = {.n_ctx = a->n_ctx ? a->n_ctx : n_ctx, .n_batch = a->n_batch ? a->n_batch : n_batch,
                                         .cache_type = a->cache_type};
+    inside_session(a, patches, &options);
     if (tl_session_new(o->model, &options, &o->session, &err) != TL_OK) return fail_with(command, &err);
     return 0;
 }

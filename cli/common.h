@@ -15,7 +15,9 @@ typedef struct model_args {
     arg_list adapters;
     int threads;
     int64_t n_ctx, n_batch;
-    bool no_repair, verbose;
+    bool no_repair, verbose, nan_trap, lens;
+    arg_list set;
+    const char *watch;
 } model_args;
 
 // Rows of a command's option table. TEXT: for commands that need no weights.
@@ -38,6 +40,12 @@ typedef struct model_args {
     {ARG_TEXT, "cache-type", 0, &(a).cache_type, "TYPE", "f16, f32, q8_0 or q4_0 (default: as the program says)", 0, 0},   \
     {ARG_LIST, "lora", 0, &(a).adapters, "FILE[:SCALE]", "a LoRA adapter in GGUF; may be repeated", 0, 0}
 
+// For commands that run the model's program (docs/inside.md).
+#define SET_OPTION(a) {ARG_LIST, "set", 0, &(a).set, "PATCH", "change a value on the way: 'X[l=12] += 4 * steer.npy'; may be repeated", 0, 0}
+#define INSIDE_OPTIONS(a)                                                                                              \
+    {ARG_HEADING, "Seeing inside", 0, NULL, NULL, NULL, 0, 0}, SET_OPTION(a),                                          \
+    {ARG_FLAG, "nan-trap", 0, &(a).nan_trap, NULL, "stop at the first value that is not finite and tell its origin", 0, 0}
+
 // ---- opening -----------------------------------------------------------------------------------
 typedef struct opened {
     tl_engine *engine;
@@ -48,6 +56,9 @@ typedef struct opened {
 int open_model(const char *command, const model_args *a, tl_model_parts parts, opened *o);
 // n_ctx: room that is wanted if -c says nothing (0: the library's choice). n_batch the same.
 int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_t n_batch, opened *o);
+// What the options of INSIDE_OPTIONS ask of a session. `patches`: room for them and a NULL, used by *o.
+enum { MOST_PATCHES = sizeof((arg_list *)0)->p / sizeof(char *) };
+void inside_session(const model_args *a, const char *patches[MOST_PATCHES + 1], tl_session_options *o);
 void opened_free(opened *o);
 
 // ---- messages ----------------------------------------------------------------------------------

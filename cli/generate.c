@@ -209,7 +209,7 @@ int cli_generate(int argc, char **argv) {
         {ARG_HEADING, "Speculation (the text is the same with and without)", 0, NULL, NULL, NULL, 0, 0},
         {ARG_TEXT, "spec", 0, &a.spec, "HOW", "guess from the text: ngram, off, or auto: where it pays (default: auto)", 0, 0},
         {ARG_TEXT, "draft", 0, &a.draft, "MODEL", "guess with a small model of the same vocabulary", 0, 0},
-        CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), {0}};
+        CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), INSIDE_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE | --prompts FILE) [options]", .options = options, .most = 1,
         .about = "Continues a text; only the continuation goes to stdout. Without -p and -f it reads stdin."};
     int status = args_parse(&command, argc, argv, &first);
@@ -218,6 +218,7 @@ int cli_generate(int argc, char **argv) {
     if (a.prompts && (a.prompt || a.file)) return args_wrong("generate", "give either --prompts FILE or one prompt with -p or -f");
     if (!a.prompts && (a.out || a.overwrite)) return args_wrong("generate", "--out and --overwrite go with --prompts FILE");
     if (a.prompts && (constraint_given(&a.limits.constraint) || a.completions > 1)) return args_wrong("generate", "with --prompts there are neither constraints nor --n");
+    if (a.session && a.model.set.n) return args_wrong("generate", "a cache that patches changed is not kept: give either --session or --set");
     if (a.session && (a.prompts || a.beam.beams)) return args_wrong("generate", "--session goes with one prompt");
     if (a.prompts && a.beam.beams) return args_wrong("generate", "give either --prompts or --beams");
     if (a.beam.beams && (a.completions > 1 || a.logprobs >= 0)) return args_wrong("generate", "with --beams there are neither --n nor --logprobs; --n-best shows more than one");

@@ -33,7 +33,7 @@ int cli_run(int argc, char **argv) {
         {ARG_TEXT, "dump", 0, &dump, "WHAT", "print ast, ir or plan", 0, 0},
         {ARG_I64, "max-steps", 0, &steps, "N", "stop with an error after N statements", 1, 1e18},
         {ARG_I64, "max-memory", 0, &memory, "MIB", "stop with an error when values need more", 1, 1e9},
-        MODEL_OPTIONS_DATA(a), {0}};
+        MODEL_OPTIONS_DATA(a), INSIDE_OPTIONS(a), {0}};
     const arg_command command = {.name = "run", .usage = "FILE.tl [options] [ARGS ...]", .options = options, .least = 1, .most = -1,
         .about = "Runs a program. -m predefines `model` and `tokenizer`, -p also `tokens`. ARGS, words and name=value, are what\n"
                  "`args` and arg(\"name\") read; those that begin with - follow after --."};
@@ -47,7 +47,11 @@ int cli_run(int argc, char **argv) {
     if (status != 0) return status;
     bool watched = isatty(STDOUT_FILENO) == 1;
     tl_error err;
+    const char *patches[MOST_PATCHES + 1];
+    tl_session_options inside = {0};
+    inside_session(&a, patches, &inside);
     const tl_program_options program = {
+        .patches = patches, .nan_trap = a.nan_trap,
         .file = argv[first], .engine = o.engine, .model = o.model, .prompt = prompt, .args = (const char *const *)argv + first + 1,
         .n_args = (size_t)(argc - first - 1), .print = print_text, .ctx = &watched, .cancel = &interrupted,
         .color = color_wanted(stderr), .dump = dump,

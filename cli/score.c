@@ -131,7 +131,7 @@ int cli_score(int argc, char **argv) {
         {ARG_FLAG, "json", 0, &a.json, NULL, "ids, tokens, logprobs (the first is null), sum, perplexity", 0, 0},
         {ARG_FLAG, "parse-special", 0, &a.parse_special, NULL, "special tokens in the text are tokens, not text", 0, 0},
         {ARG_FLAG, "no-special", 0, &a.no_special, NULL, "do not add the special tokens that the model asks for", 0, 0},
-        MODEL_OPTIONS(a.model), {0}};
+        MODEL_OPTIONS(a.model), INSIDE_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "score", .usage = "[-m MODEL] (-f FILE | --text TEXT | --ids 1,2,3) [options]",
         .options = options, .most = 1,
         .about = "Prints the natural-log probability of each token given those before it. The cache is f32 unless --cache-type\n"

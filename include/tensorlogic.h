@@ -131,6 +131,11 @@ typedef struct tl_session_options {
     int32_t n_seq;      // most sequences; 0: 1
     const char *cache_type; // "f16", "f32", "q8_0", "q4_0"; NULL: what the program declares
     bool keep_released; // slots that no sequence owns are overwritten last, for tl_seq_share; else first, which takes less memory
+    // For seeing inside (docs/inside.md); all may be left out.
+    const char *watch;      // patterns of bindings whose values are wanted: "X A[l=3] blk.*.G". No result changes by it
+    const char *const *patches; // NULL-terminated: "X[l=12] += 4 * steer.npy", applied in this order
+    bool lens;              // watches the logits that the program's end makes of every layer instead of `watch`
+    bool nan_trap;          // a step with a value that is not finite is TL_E_PROGRAM: where it came from
 } tl_session_options;
 TL_API tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err);
 TL_API void tl_session_free(tl_session *s);
@@ -188,6 +193,29 @@ TL_API bool tl_batch_fits(const tl_batch *b, const tl_job *job); // a sequence i
 TL_API tl_status tl_batch_add(tl_batch *b, const tl_job *job, tl_error *err); // TL_E_LIMIT where it does not fit
 TL_API int32_t tl_batch_active(const tl_batch *b);               // jobs under way
 TL_API tl_status tl_batch_step(tl_batch *b, tl_error *err);      // nothing to do where there are none
+// ---- watched values --------------------------------------------------------------------------------
+// A value that the program's step function gives a name, each time that it does: in the order of the program.
+typedef struct tl_watch {
+    const char *key;        // unique: "blk.3.X#2": layer, functions, name; "#2" where a name is given more than once there
+    const char *name;       // "X"
+    int64_t layer;          // value of the outermost loop around it; -1: none (of a lens: before the first layer)
+    const char *file;       // where it gets its name
+    int line, col;
+    const char *text;       // the statement, not NUL-terminated
+    size_t text_n;
+    const char *call_file;  // of a name inside a function: where that is called; NULL: in the step function itself
+    int call_line;
+    bool beside;            // a fused operation does without it: it is computed for the watch only
+    bool patched;           // as a patch left it
+    int rank;
+    const char *axis[8];    // names of the axes; "" where the program gives none
+    int64_t size[8];        // of the last step
+    bool rows, outs;        // axis 0 runs over the step's rows, or over those whose logits were wanted
+} tl_watch;
+TL_API size_t tl_session_watch_count(const tl_session *s);
+TL_API bool tl_session_watch_at(const tl_session *s, size_t i, tl_watch *out); // false: there are not so many
+// The value after the last step, row-major float32 of the sizes that tl_session_watch_at tells.
+TL_API tl_status tl_session_watch_read(const tl_session *s, size_t i, float *out, tl_error *err);
 
 // ---- where the time goes ---------------------------------------------------------------------------
 typedef struct tl_profile_line { // a statement of the model's program, in all layers
@@ -364,6 +392,8 @@ typedef struct tl_program_options {
     size_t max_bytes;            // of the program's values; 0: no limit. TL_E_LIMIT beyond
     bool check_only;             // all diagnostics, nothing runs
     const char *dump;            // NULL, "ast", "ir", "plan": written through print
+    const char *const *patches;  // NULL, or as in tl_session_options: they follow the assignments of the program
+    bool nan_trap;               // TL_E_PROGRAM at the first assignment of a value that is not finite
 } tl_program_options;
 TL_API tl_status tl_program_run(const tl_program_options *options, tl_error *err);
 

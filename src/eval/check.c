@@ -368,6 +368,7 @@ static void statement(checker *c, const ast_stmt *s) {
     case ST_QUERY: query(c, s); break;
     case ST_ASSERT: chk_expr(c, s->expr, NULL); break;
     case ST_EXPR: expression(c, s); break;
+    case ST_PATCH: break; // its names are those of the place that it is applied to
     case ST_LEARN: case ST_INFER: break; // read, not run
     }
 }

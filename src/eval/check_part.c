@@ -29,8 +29,8 @@ static bool whole_expr(const ast_expr *e) {
 }
 
 static bool whole_stmt(const ast_stmt *s) {
-    static const bool needs_expr[] = {[ST_DIM] = true, [ST_LET] = true, [ST_ASSIGN] = true, [ST_IF] = true, [ST_FOR] = true, [ST_WHILE] = true, [ST_QUERY] = true, [ST_ASSERT] = true, [ST_EXPR] = true};
-    static const bool needs_name[] = {[ST_DIM] = true, [ST_TENSOR] = true, [ST_RELATION] = true, [ST_ENTITY] = true, [ST_EMBEDDING] = true, [ST_FN] = true, [ST_LET] = true, [ST_ASSIGN] = true, [ST_RULE] = true, [ST_FOR] = true, [ST_EXPR] = false};
+    static const bool needs_expr[] = {[ST_DIM] = true, [ST_LET] = true, [ST_ASSIGN] = true, [ST_IF] = true, [ST_FOR] = true, [ST_WHILE] = true, [ST_QUERY] = true, [ST_ASSERT] = true, [ST_PATCH] = true, [ST_EXPR] = true};
+    static const bool needs_name[] = {[ST_PATCH] = true, [ST_DIM] = true, [ST_TENSOR] = true, [ST_RELATION] = true, [ST_ENTITY] = true, [ST_EMBEDDING] = true, [ST_FN] = true, [ST_LET] = true, [ST_ASSIGN] = true, [ST_RULE] = true, [ST_FOR] = true, [ST_EXPR] = false};
     if (s->kind < sizeof needs_expr && needs_expr[s->kind] && !s->expr) return false;
     if (s->kind < sizeof needs_name && needs_name[s->kind] && !s->head.name.n) return false;
     if (s->kind == ST_TENSOR && !s->type) return false;

@@ -5,6 +5,7 @@
 #include "eval/eq.h"
 #include "eval/relations.h"
 #include "eval/update.h"
+#include "eval/watch.h"
 
 // ---- the head ------------------------------------------------------------------------------------
 typedef struct head {
@@ -187,13 +188,14 @@ static void scatter_state(equation *q, const ast_stmt *s, v_statedecl *d, int64_
     }
     for (int i = 0; i < rank; i++)
         if (h->label[i] >= 0) labels[n++] = h->label[i];
+    operand stored = watch_operand(q, s, x, labels, n);
     ir_space sp;
     eq_space(q, labels, n, &sp);
     int64_t dst[IR_MAX_LABELS] = {0};
     for (int i = 0; i < rank; i++)
         for (int k = 0; k < n; k++)
             if (h->label[i] == labels[k]) dst[k] = ax[i].stride;
-    ir_edge from = eq_edge(q, x, labels, n), idx = eq_edge(q, &slot, labels, n);
+    ir_edge from = eq_edge(q, &stored, labels, n), idx = eq_edge(q, &slot, labels, n);
     (void)ir_scatter(ev->g, before, &sp, &from, slot.is_const ? NULL : &idx, gstride, limit, offset, dst);
     state_advance(st);
 }
@@ -210,6 +212,7 @@ static void define_part(equation *q, const ast_stmt *s, head *h, const operand *
     if (!b) {
         p->rank = h->n;
         p->first = s;
+        for (const loop_at *l = ev->loops; l; l = l->outer) p->loops++;
         env_put(ev, ev->scope, s->head.name, (value){.kind = V_PARTS, .parts = p}, s->head.at);
     }
     if (p->whole) ev_fail(ev, s->head.at, "'%.*s' was read already: define all of its parts before", (int)s->head.name.n, s->head.name.p);
@@ -232,6 +235,7 @@ static void define_part(equation *q, const ast_stmt *s, head *h, const operand *
         }
     }
     part.t = eq_tensor(q, x, labels, n);
+    watch_part(ev, s, &part, p->rank);
     if (!vec_grow_((void **)&p->p, &p->cap, p->n + 1, sizeof *p->p)) ev_fail(ev, s->at, "out of memory");
     p->p[p->n++] = part;
 }
@@ -284,6 +288,7 @@ static void define_whole(equation *q, const ast_stmt *s, head *h, operand x) {
         relation_assign(ev, outer->v.rel, t, s->assign == AS_OR || s->assign == AS_ADD, s->head.at);
         return;
     }
+    t = watch_bound(ev, s, s->head.name, t);
     if (b && !fresh) b->v = v_of_tensor(t);
     else env_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at)->constant = s->assign == AS_EQ && s->kind != ST_LET;
 }
@@ -342,6 +347,7 @@ void exec_rule(evaluator *ev, const ast_stmt *s) {
     }
     tensor *t = eq_tensor(&q, &x, h.label, h.n);
     t->type = DT_BOOL;
+    t = watch_bound(ev, s, s->head.name, t);
     env_put(ev, ev->scope, s->head.name, v_of_tensor(t), s->head.at);
     ev->pending--;
 }

@@ -90,17 +90,44 @@ void ev_tests(evaluator *ev, const char *file, void (*each)(void *ctx, const cha
 void ev_set_dump(evaluator *ev, const char *what); // NULL, "ir", "plan": printed for each computation of a program
 
 // ---- the step function of a model ----------------------------------------------------------------
+// A value that the step function gave a name, once for each time that it did: X after attention in layer 3 and X after the
+// feed-forward in layer 3 are two. Strings live as long as the evaluator.
+typedef struct ev_loop { const char *name; int64_t at; } ev_loop; // a `for` around it, the outermost first
+enum { EV_LOOPS = 4 };
+typedef struct ev_binding {
+    const char *name, *path; // path: "blk.3.rope.R": layer (value of the outermost loop), functions but the step, name
+    int nth, of;             // among those of the same path, from 1
+    span at, stmt, call;     // the name; the statement; the innermost call's place (src NULL: in the step function itself)
+    ev_loop loop[EV_LOOPS];
+    int n_loops;
+    int rank;                // the value: node's elements at offset + sum of index * stride
+    struct { int64_t size, stride; ir_sym sym; const char *dim; } ax[IR_MAX_RANK]; // dim NULL: no name
+    int64_t offset;
+    ir_node *node;
+    bool is_lens;            // the step function's result, had it ended after this layer (-1: before the first)
+    bool patched;            // made by a patch
+} ev_binding;
+typedef VEC(ev_binding) ev_bindings;
+
 typedef struct ev_trace_options {
     int64_t n_ctx;        // slots of per-slot states
     tl_dtype cache_type;  // DT_COUNT: as declared
     arena *a;             // holds the graph
-    // Values to keep: names of the program's bindings ("X", "A"), NULL-terminated, or NULL.
-    const char *const *watch;
+    ev_bindings *bindings; // NULL: not wanted. In the order of the program; to be freed with vec_free
+    bool lens;            // the step's end is traced after each layer too
 } ev_trace_options;
 // The function whose parameters are tok, pos, seq, slot, out. Makes the graph (not yet rewritten) with its result as
 // outputs[0], and the states it uses. TL_E_PROGRAM, with the place.
 tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err);
 bool ev_has_step(const evaluator *ev);
+// A patch, "X[l=12] += 4 * steer.npy": from now on it follows the last assignment to X of each block (docs/inside.md). It is
+// the user's own, so it may read .npy files. TL_E_PROGRAM, with the place in its text.
+tl_status ev_add_patch(evaluator *ev, const char *text, tl_error *err);
+void ev_clear_patches(evaluator *ev);              // those of ev_add_patch
+// TL_E_USAGE, naming it, if a patch has not been applied since it was added.
+tl_status ev_patches_applied(const evaluator *ev, tl_error *err);
+// Eager programs: each tensor that gets a name is computed and looked through at once.
+void ev_set_trap(evaluator *ev, bool on);
 
 // The files that were read, in order; NULL behind the last. `main`: not an import, nor the standard library.
 const source *ev_source(const evaluator *ev, size_t i, bool *main);

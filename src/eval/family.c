@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "eval/value.h"
+#include "eval/watch.h"
 
 // ---- dims ----------------------------------------------------------------------------------------
 const ast_stmt *dim_decl_of(evaluator *ev, const char *name) {
@@ -234,7 +235,7 @@ static bool try_let(evaluator *ev, const ast_stmt *s, bool must) {
     } else if (v.kind != V_TENSOR && v.kind != V_INT && v.kind != V_FLOAT && v.kind != V_BOOL) {
         ev_fail(ev, e->at, "%s has no axes to name", v_names[v.kind]);
     }
-    env_put(ev, ev->scope, s->head.name, v, s->head.at);
+    env_put(ev, ev->scope, s->head.name, watch_value(ev, s, v), s->head.at);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "eval/explain.h"
 #include "eval/relations.h"
 #include "eval/update.h"
+#include "eval/watch.h"
 
 enum { MAX_CALL_DEPTH = 1000, MAX_STACK = 4 << 20 }; // bytes: half of what threads usually have
 
@@ -123,6 +124,7 @@ value settle(evaluator *ev, value v, span at) {
         }
     }
     p->whole = layout_tensor(ev, &l, ir_assemble(ev->g, &l.sp, n, e, off, st, sz), ax, p->rank);
+    p->whole = watch_whole(ev, p, p->whole);
     return v_of_tensor(p->whole);
 }
 
@@ -706,13 +708,20 @@ static flow exec_for(evaluator *ev, const ast_stmt *s) {
     scope *outer = ev->scope, *hold = env_new(ev, outer);
     env_put(ev, hold, STR(" iterated"), it, s->at); // keeps it alive
     flow f = FLOW_NEXT;
+    loop_at here = {.outer = ev->loops, .name = intern(ev, s->head.name), .n = n};
+    watch_lens(ev, s, outer, -1);
     for (int64_t i = 0; i < n; i++) {
         value v;
         if (it.kind == V_RANGE) v = v_int(it.range.lo + i);
         else if (it.kind == V_LIST) v = i < (int64_t)it.list->n ? it.list->p[i] : v_none();
         else if (it.kind == V_MAP) v = it.map->keys[i];
         else v = v_of_tensor(tensor_select(ev, it.t, 0, i, i + 1, true));
+        bool counted = v.kind == V_INT;
+        here.at = counted ? v.i : 0;
+        if (counted) ev->loops = &here;
         f = exec_loop_body(ev, s, hold, &s->head.name, v);
+        ev->loops = here.outer;
+        if (counted && f == FLOW_NEXT) watch_lens(ev, s, outer, v.i);
         if (f == FLOW_BREAK || f == FLOW_RETURN) break;
     }
     ev->scope = outer;
@@ -770,6 +779,7 @@ static void assign_name(evaluator *ev, const ast_stmt *s) {
         else if (s->assign == AS_MAX || s->assign == AS_MIN) v = v_of_tensor(tensor_map(ev, s->assign == AS_MAX ? MAP_MAX : MAP_MIN, 2, args, s->assign_at));
         else ev_fail(ev, s->assign_at, "this fold needs an indexed left side");
     }
+    v = watch_value(ev, s, v);
     if (b) b->v = v, b->constant = false; // the outer variable changes; its place of definition stays
     else env_put(ev, ev->scope, s->head.name, v, s->head.at);
 }
@@ -782,7 +792,7 @@ static void exec_let(evaluator *ev, const ast_stmt *s) {
     } else if (s->type && (str_is(s->type->name, "float") || str_is(s->type->name, "float64")) && v.kind == V_INT) {
         v = v_float((double)v.i);
     }
-    env_put(ev, ev->scope, s->head.name, v, s->head.at);
+    env_put(ev, ev->scope, s->head.name, watch_value(ev, s, v), s->head.at);
 }
 
 static void declare_tensor(evaluator *ev, const ast_stmt *s) {
@@ -959,6 +969,7 @@ flow exec(evaluator *ev, const ast_stmt *s) {
         break;
     case ST_ENTITY: declare_entity(ev, s); break;
     case ST_QUERY: exec_query(ev, s); break;
+    case ST_PATCH: patch_declare(ev, s); break;
     case ST_LEARN:
         ev->code = TL_E_UNSUPPORTED;
         ev_fail(ev, s->at, "'learn' is understood, but learning is not there yet");

@@ -144,6 +144,8 @@ tl_status ev_guarded(evaluator *ev, void (*fn)(evaluator *, void *), void *ctx, 
     } else {
         st = report(ev, err);
         ev->frames = NULL;
+        ev->loops = NULL;
+        ev->in_lens = false;
         ev->depth = ev->pending = ev->nesting = 0;
         temps_drop(ev, temps);
         ev->scope = saved_scope;
@@ -285,6 +287,20 @@ tl_status ev_run(evaluator *ev, const char *file, const char *text, size_t n, bo
 // ---- tracing -------------------------------------------------------------------------------------
 bool ev_has_step(const evaluator *ev) { return ev->step != NULL; }
 
+// Numbers the bindings of one path.
+static void number_bindings(evaluator *ev, ev_bindings *all) {
+    map seen = {0};
+    bool ok = true;
+    for (size_t i = 0; i < all->n && ok; i++) {
+        const int64_t *n = map_get(&seen, str_of(all->p[i].path));
+        all->p[i].nth = n ? (int)*n + 1 : 1;
+        ok = map_put(&seen, str_of(all->p[i].path), all->p[i].nth);
+    }
+    for (size_t i = 0; i < all->n && ok; i++) all->p[i].of = (int)*map_get(&seen, str_of(all->p[i].path));
+    map_free(&seen);
+    if (!ok) ev_fail(ev, (span){0}, "out of memory");
+}
+
 typedef struct trace_job {
     const ev_trace_options *o;
     ir_graph *g;
@@ -314,6 +330,7 @@ static void trace(evaluator *ev, void *ctx) {
     tensor *c = tensor_compact(ev, r.t, at);
     j->g->outputs[0] = tensor_node(ev, c, at);
     j->g->n_outputs = 1;
+    if (j->o->bindings) number_bindings(ev, j->o->bindings);
     *j->states = ev->states;
     ev->tracing = false;
     ev->trace = NULL;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "eval/update.h"
+#include "eval/watch.h"
 
 // ---- elements ------------------------------------------------------------------------------------
 
@@ -57,7 +58,7 @@ void update_elements(equation *q, const ast_stmt *s, const update_head *h, const
         to[where] = updated(s->assign, to[where], from[e]);
         for (int k = n - 1; k >= 0 && ++at[k] == q->lab[labels[k]].size; k--) at[k] = 0;
     }
-    b->v = v_of_tensor(t);
+    b->v = v_of_tensor(watch_bound(ev, s, s->head.name, t));
 }
 
 // ---- recurrences over a virtual index ------------------------------------------------------------

@@ -141,6 +141,7 @@ struct v_parts { // a tensor being defined piece by piece: R[p, 0] = .., R[p, 1]
     size_t n, cap;
     int64_t const_size[IR_MAX_RANK];
     tensor *whole;       // assembled on first use
+    int loops;           // around its definition
 };
 struct v_relation {
     obj o;
@@ -186,6 +187,18 @@ typedef struct ev_temp { // see temp_begin
     void *p;
     void (*drop)(void *p);
 } ev_temp;
+typedef struct loop_at { // a `for` over numbers in progress
+    struct loop_at *outer;
+    const char *name;
+    int64_t at, n;
+} loop_at;
+
+typedef struct patch { // in the order in which they were added
+    const ast_stmt *s;
+    bool own;                // of ev_add_patch
+    int64_t applied;
+    struct patch *next;
+} patch;
 
 struct evaluator {
     ev_options o;
@@ -229,6 +242,9 @@ struct evaluator {
     logic_db *logic;         // made by the first relation
     bool in_test;            // the engine is evaluating: it cannot be asked
     int64_t logic_version;   // of its facts and rules
+    loop_at *loops;          // innermost
+    patch *patches;
+    bool trap, in_lens;
 };
 
 // ---- errors (never return) -----------------------------------------------------------------------

@@ -483,7 +483,8 @@ static void visit(ir_node *root, ir_node ***tail, int32_t mark) {
     }
 }
 
-void ir_reorder(ir_graph *g) {
+// `extra`: nodes that are wanted too, in the list or not.
+static void reorder(ir_graph *g, ir_node *const *extra, size_t n_extra) {
     ir_node **all = arena_array(g->a, ir_node *, g->n), *first = NULL, **tail = &first;
     size_t n = 0;
     for (ir_node *x = g->first; x; x = x->next) all[n++] = x;
@@ -492,13 +493,29 @@ void ir_reorder(ir_graph *g) {
         if (r->op == IR_SCATTER || r->keep) visit(r, &tail, -1);
     }
     for (int i = 0; i < g->n_outputs; i++) visit(g->outputs[i] = resolve(g->outputs[i]), &tail, -1);
+    ir_node **back = tail;
+    for (size_t i = 0; i < n_extra; i++) visit(resolve(extra[i]), &tail, -1);
     *tail = NULL;
+    for (ir_node *x = *back; x; x = x->next) x->beside = true;
     g->first = first;
     g->tail = tail;
-    memset(g->table, 0, sizeof *g->table * g->table_cap);
     g->n = 0;
+    for (ir_node *x = first; x; x = x->next) n += x->beside;
+    if (2 * n >= g->table_cap) {
+        while (2 * n >= g->table_cap) g->table_cap *= 2;
+        g->table = arena_array(g->a, ir_node *, g->table_cap);
+    }
+    memset(g->table, 0, sizeof *g->table * g->table_cap);
     for (ir_node *x = first; x; x = x->next) x->id = (int32_t)g->n++;
     for (ir_node *x = first; x; x = x->next) ir_rehash(g, x);
+    ir_count_uses(g);
+}
+
+void ir_reorder(ir_graph *g) { reorder(g, NULL, 0); }
+
+void ir_keep(ir_graph *g, ir_node *const *list, size_t n) {
+    reorder(g, list, n);
+    for (size_t i = 0; i < n; i++) resolve(list[i])->keep = true;
     ir_count_uses(g);
 }
 

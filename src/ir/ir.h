@@ -115,7 +115,8 @@ struct ir_node {
     span at;                          // where in the program
     const char *name;                 // binding, or NULL
     int32_t id, uses;
-    bool keep;                        // watched or returned: rewrite rules may not swallow it
+    bool keep;                        // its value is wanted: rewrite rules may not swallow it
+    bool beside;                      // brought back by ir_keep: the fused operations do without it
     ir_node *repl;                    // rewriting: this node's replacement
     ir_node *next;
     uint64_t hash;
@@ -168,11 +169,17 @@ bool ir_is_scalar_const(const ir_node *n, double *v);
 bool ir_is_const(const ir_node *n);
 int64_t ir_elements(const ir_node *n, int64_t rows, int64_t outs);
 const char *ir_op_name(ir_op op);
+// Is an infinite value of n what the program asked for: select(mask, x, -inf), and what passes it on towards a softmax?
+bool ir_infinity_meant(const ir_node *n);
 
 // ---- passes --------------------------------------------------------------------------------------
 // Rewrites towards fused operations; outputs[] are updated. Rules only apply where no `keep` node would vanish.
 void ir_rewrite(ir_graph *g);
 void ir_fuse_maps(ir_graph *g);            // last: chains of MAP become FUSED
+// After the passes above: brings back the nodes in list[] (as they were made) where a rule swallowed them, with what they need
+// and no more, and sets `keep`. What was there stays as it is, so that no other result changes. Where a node was replaced, the
+// replacement is kept.
+void ir_keep(ir_graph *g, ir_node *const *list, size_t n);
 void ir_count_uses(ir_graph *g);           // uses by live nodes; dead nodes get 0
 // TL_E_PROGRAM with the node printed when an invariant is broken (a bug of ours, or a rule's).
 tl_status ir_verify(const ir_graph *g, tl_error *err);

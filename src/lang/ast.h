@@ -69,7 +69,7 @@ struct ast_index {
     bool virtual_axis;  // *t
     bool normalised;    // s.
     ast_expr *expr;     // IX_EXPR: any expression; a plain name is the common case
-    ast_expr *names;    // IX_COMPOSITE: EX_NAME list, slowest first
+    ast_expr *names;    // IX_COMPOSITE: EX_NAME list, slowest first; of a patch: the one axis or loop that is restricted
     ast_expr *lo, *hi;  // IX_SLICE: either may be NULL
     ast_index *next;
 };
@@ -109,6 +109,7 @@ typedef enum {
     ST_QUERY,    // expr (the atom), where or NULL   (`query A(x)` and `A(x)?`)
     ST_ASSERT,   // expr, text or NULL: `assert expr` / `assert expr, "message"`
     ST_LEARN, ST_INFER, // body / queries: parsed, not executed
+    ST_PATCH,    // head (index: names with a value or a range), assign, expr: what follows a name's assignments elsewhere
     ST_EXPR,     // expr: a call, or a fact when the callee is a relation
 } st_kind;
 

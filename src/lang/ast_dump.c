@@ -42,6 +42,7 @@ static void put_kids(sbuf *out, const ast_expr *kids) {
 
 static void put_index(sbuf *out, const ast_index *x) {
     sbuf_puts(out, x->virtual_axis ? "*" : "");
+    if (x->names && x->kind != IX_COMPOSITE) sbuf_printf(out, "%.*s=", (int)x->names->name.n, x->names->name.p);
     if (x->kind == IX_COMPOSITE) {
         sbuf_putc(out, '<');
         for (const ast_expr *k = x->names; k != NULL; k = k->next) sbuf_printf(out, "%.*s%s", (int)k->name.n, k->name.p, k->next ? " " : ">");
@@ -157,7 +158,7 @@ static void put_stmt_line(sbuf *out, const ast_stmt *s) {
         [ST_EMBEDDING] = "embedding", [ST_FN] = "fn", [ST_MAIN] = "main", [ST_BLOCK] = "block", [ST_TEST] = "test", [ST_BENCH] = "bench",
         [ST_LET] = "let", [ST_ASSIGN] = "assign", [ST_RULE] = "rule", [ST_IF] = "if", [ST_FOR] = "for", [ST_WHILE] = "while",
         [ST_LOOP] = "loop", [ST_BREAK] = "break", [ST_CONTINUE] = "continue", [ST_RETURN] = "return", [ST_QUERY] = "query",
-        [ST_ASSERT] = "assert", [ST_LEARN] = "learn", [ST_INFER] = "infer", [ST_EXPR] = "expr",
+        [ST_ASSERT] = "assert", [ST_PATCH] = "patch", [ST_LEARN] = "learn", [ST_INFER] = "infer", [ST_EXPR] = "expr",
     };
     sbuf_puts(out, words[s->kind]);
     put_head(out, &s->head);
@@ -172,7 +173,7 @@ static void put_stmt_line(sbuf *out, const ast_stmt *s) {
     sbuf_puts(out, s->learnable ? " learnable" : "");
     sbuf_puts(out, s->frozen ? " frozen" : "");
     sbuf_puts(out, s->state ? " state" : "");
-    if (s->kind == ST_ASSIGN) sbuf_printf(out, " %s", assign_texts[s->assign]);
+    if (s->kind == ST_ASSIGN || s->kind == ST_PATCH) sbuf_printf(out, " %s", assign_texts[s->assign]);
     if (s->expr) {
         sbuf_putc(out, ' ');
         put_expr(out, s->expr);

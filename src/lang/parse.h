@@ -94,6 +94,9 @@ void parse_query_end(parser *p, ast_stmt *s);  // the "?" and where of a query
 ast_expr *parse_atom(parser *p, const char *what);
 ast_expr *parse_fields(parser *p, ast_stmt *body_of); // NAME ":" expr ...; statements too when body_of is not NULL
 
+// ---- parse_patch.c -----------------------------------------------------------------------------
+bool parse_patch(parser *p, ast_stmt ***tail); // false: the current token starts none
+
 // ---- parse_hint.c: fixes for slips that newcomers make ---------------------------------------------
 bool hint_statement(parser *p, bool top);             // at the start of a statement; true if it reported something
 void hint_end(parser *p, diag *d, const ast_expr *e); // something stands where a statement should end, after e (or NULL)

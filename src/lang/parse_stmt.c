@@ -364,7 +364,7 @@ void parse_stmt(parser *p, ast_stmt ***tail, bool top) {
     default: break;
     }
     if (parse_declaration(p, tail, top)) return;
-    if (ps_at(p, TK_NAME) && (parse_logic(p, tail) || parse_word_stmt(p, tail) || parse_headed(p, tail))) return;
+    if (ps_at(p, TK_NAME) && (parse_logic(p, tail) || parse_patch(p, tail) || parse_word_stmt(p, tail) || parse_headed(p, tail))) return;
     parse_expr_stmt(p, tail);
 }
 

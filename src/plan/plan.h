@@ -54,6 +54,14 @@ void plan_print(const plan *p, sbuf *out);
 // Time spent outside kernels in the last run, and in all of it, in ns (thread 0), when measuring was on.
 void plan_measure(plan *p, bool on);
 void plan_timing(const plan *p, double *outside_ns, double *total_ns);
+// Looks through what the kernels of a run store, while on: where something is not finite (NaN; an infinity unless it is meant).
+// TL_E_MEMORY.
+typedef struct plan_fault {
+    const ir_node *node;      // of the earliest stage that stored one; NULL: there is none
+    int64_t row;              // of node, the first
+} plan_fault;
+tl_status plan_trap(plan *p, bool on, tl_error *err);
+plan_fault plan_first_fault(const plan *p); // of the last run
 // Time by kernel, summed over runs and threads while on (switching on starts from 0). The node says what and where in the
 // program (`at`), LINEAR's u.weight how many bytes are read. TL_E_MEMORY.
 typedef struct plan_kernel_time {

@@ -197,6 +197,8 @@ struct plan {
     int64_t rows, outs; // that phases are made for; -1: none
     bool measure;
     double outside_ns, total_ns, kernel_ns;
+    uint8_t *meant;     // [kernels] while checking, else NULL: infinities are meant
+    plan_fault fault;
     struct profile_cell { double ns; int64_t units; } *profile; // [threads, kernels] while profiling, else NULL
     plan_event *events;  // [threads, most_events] while they are recorded, else NULL
     size_t most_events;
@@ -279,6 +281,7 @@ const void *gpu_value(const plan *p, int32_t value);                       // on
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err);
 tl_status plan_stages(plan *p, tl_error *err);
 tl_status plan_memory(plan *p, tl_error *err);
+void check_stage(plan *p, int stage); // after it has run; p->meant is there
 void plan_schedule(plan *p); // phases for p->step's row counts
 int64_t item_rows(const plan *p, const item *it);
 #endif

@@ -75,6 +75,7 @@ void plan_free(plan *p) {
     if (p->device) gpu_free(p);
     for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
     mem_free(p->profile);
+    mem_free(p->meant);
     mem_free(p->events);
     mem_free_aligned(p->event_counts);
     mem_free_aligned(p->work);
@@ -231,6 +232,7 @@ static void run_tail(plan *p, const phase *ph, int thread) {
         for (int i = 0; i < p->stages[s].n; i++) {
             const item *it = &p->items[p->stages[s].first + i];
             run_units(p, it, 0, it->units, thread, p->measure);
+            if (p->meant && i + 1 == p->stages[s].n) check_stage(p, s);
         }
 }
 
@@ -284,6 +286,7 @@ static void prefetch_next(const between *b, int thread, size_t most) {
 static void between_last(void *ctx, int thread) {
     const between *b = ctx;
     prefetch_next(b, thread, PREFETCH_BUSY);
+    if (b->p->meant) check_stage(b->p, b->ph->stage);
     run_tail(b->p, b->ph, thread);
 }
 
@@ -343,12 +346,14 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     }
     double start = p->measure ? now_ns() : 0;
     p->kernel_ns = 0;
+    p->fault = (plan_fault){0};
     mem_forbid(true);
     prepare_run(p, step);
     run_tail(p, &p->phases[0], 0);
     if (p->n_phases > 1) {
         pool_run(p->threads, replay, p);
         mem_forbid(true);
+        if (p->meant) check_stage(p, p->phases[p->n_phases - 1].stage);
         run_tail(p, &p->phases[p->n_phases - 1], 0);
     }
     mem_forbid(false);

@@ -62,7 +62,10 @@ tl_status program_start(program_host *h, const tl_program_options *o, evaluator 
     eo.host.chat = host_chat;
     eo.host.sessions = &host_sessions;
     eo.host.color = o->color;
-    return ev_new(&eo, out, err);
+    TL_TRY(ev_new(&eo, out, err));
+    for (const char *const *p = o->patches; p && *p; p++) TL_TRY(ev_add_patch(*out, *p, err));
+    ev_set_trap(*out, o->nan_trap);
+    return TL_OK;
 }
 
 void program_end(program_host *h, evaluator *ev) {
@@ -83,6 +86,7 @@ tl_status tl_program_run(const tl_program_options *o, tl_error *err) {
     if (st == TL_OK && o->dump && strcmp(o->dump, "ast") != 0) ev_set_dump(ev, o->dump);
     if (st == TL_OK) st = ev_run(ev, o->file, o->text, o->text_n, true, err);
     bool step = st == TL_OK && ev_has_step(ev);
+    if (st == TL_OK && o->patches && !step) st = ev_patches_applied(ev, err);
     program_end(&h, ev);
     if (st != TL_OK || !step || !o->dump || !o->model) return st;
     // A model's step function: traced as a session would.

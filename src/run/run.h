@@ -50,6 +50,37 @@ void model_free_adapters(tl_model *m);
 evaluator *repl_evaluator(tl_repl *r);
 const tl_program_options *repl_options(const tl_repl *r);
 
+// ---- watched values (watch.c) --------------------------------------------------------------------
+typedef struct watch_list {
+    ev_bindings all;       // of the traced step
+    size_t *picked;        // those that are wanted, in order
+    size_t n;
+    char **keys;           // of the picked
+} watch_list;
+// Which of w->all `patterns` means. TL_E_USAGE with what there is where one means nothing.
+tl_status watch_pick(watch_list *w, const char *patterns, bool lens, tl_error *err);
+tl_status watch_keep(const watch_list *w, ir_graph *g, tl_error *err); // after the rewriting of g
+void watch_free(watch_list *w);
+const watch_list *session_watches(const tl_session *s);
+void session_last_step(const tl_session *s, int64_t *rows, int64_t *outs);
+// A binding's value in a plan's run as dense float32; rows and outs: of that run.
+int64_t binding_elements(const ev_binding *b, int64_t rows, int64_t outs);
+bool binding_read(const ev_binding *b, const plan *p, int64_t rows, int64_t outs, float *out); // false: it has none
+void binding_key(const ev_binding *b, sbuf *out);
+
+// ---- the trap (trap.c) ---------------------------------------------------------------------------
+typedef struct trap_case { // a step that stored something that is not finite
+    tl_model *m;
+    int64_t n_ctx;
+    tl_dtype cache_type;
+    char *const *patches;
+    ev_state *states;
+    const plan_step *step;
+    plan_fault fault;
+} trap_case;
+tl_status trap_explain(const trap_case *c, tl_error *err); // never TL_OK: where it came from
+tl_status session_trace(tl_model *m, char *const *patches, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err);
+
 void engine_warn(const tl_engine *e, const char *fmt, ...) TL_PRINTF(2, 3);
 plan_backend engine_backend(tl_engine *e, tl_model *m);
 ev_host engine_host(tl_engine *e, tl_model *m); // m may be NULL

@@ -64,12 +64,38 @@ static tl_status adapt(tl_session *s, tl_error *err) {
     return TL_OK;
 }
 
-static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
-    ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a};
-    TL_TRY(ev_trace(s->m->program, &o, &s->g, &s->states, err));
+tl_status session_trace(tl_model *m, char *const *patches, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err) {
+    tl_status st = TL_OK;
+    for (; patches && *patches && st == TL_OK; patches++) st = ev_add_patch(m->program, *patches, err);
+    if (st == TL_OK) st = ev_trace(m->program, o, g, states, err);
+    if (st == TL_OK) st = ev_patches_applied(m->program, err);
+    ev_clear_patches(m->program);
+    return st;
+}
+
+static tl_status copy_patches(tl_session *s, const char *const *list, tl_error *err) {
+    size_t n = 0;
+    while (list && list[n]) n++;
+    s->patches = mem_calloc(n + 1, sizeof *s->patches);
+    bool ok = s->patches != NULL;
+    for (size_t i = 0; i < n && ok; i++) ok = (s->patches[i] = mem_strdup(list[i])) != NULL;
+    return ok ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory");
+}
+
+static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype type, tl_error *err) {
+    bool watched = so->watch || so->lens;
+    if (watched && s->m->adapters.n) return err_set(err, TL_E_UNSUPPORTED, "values cannot be watched while an adapter changes the model");
+    ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a, .bindings = watched ? &s->watch.all : NULL, .lens = so->lens};
+    s->cache_type = type;
+    TL_TRY(copy_patches(s, so->patches, err));
+    TL_TRY(session_trace(s->m, s->patches, &o, &s->g, &s->states, err));
     ir_rewrite(&s->g);
     TL_TRY(adapt(s, err));
     ir_fuse_maps(&s->g);
+    if (watched) {
+        TL_TRY(watch_pick(&s->watch, so->watch, so->lens, err));
+        TL_TRY(watch_keep(&s->watch, &s->g, err));
+    }
     TL_TRY(ir_verify(&s->g, err));
     ir_count_uses(&s->g);
     s->window = widest_window(&s->g);
@@ -78,7 +104,8 @@ static tl_status build(tl_session *s, tl_dtype type, tl_error *err) {
     b.device = s->m->engine->device;
     plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
     TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
-    return TL_OK;
+    s->trap = so->nan_trap;
+    return plan_trap(s->p, so->nan_trap, err);
 }
 
 tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_session **out, tl_error *err) {
@@ -95,7 +122,7 @@ tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_sess
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
     s->n_seq = o.n_seq ? o.n_seq : 1;
     tl_status st = new_tables(s, o.keep_released, err);
-    if (st == TL_OK) st = build(s, type, err);
+    if (st == TL_OK) st = build(s, &o, type, err);
     if (st != TL_OK) tl_session_free(s);
     else *out = s;
     return st;
@@ -112,6 +139,9 @@ void tl_session_free(tl_session *s) {
     mem_free(s->views);
     slots_free(&s->pool);
     mem_free(s->prompt);
+    watch_free(&s->watch);
+    for (char **p = s->patches; p && *p; p++) mem_free(*p);
+    mem_free(s->patches);
     arena_free(&s->a);
     mem_free(s);
 }
@@ -132,6 +162,13 @@ int64_t tl_seq_length(const tl_session *s, int32_t seq) { return seq >= 0 && seq
 void tl_session_print_plan(const tl_session *s, sbuf *out) { plan_print(s->p, out); }
 void tl_session_print_ir(const tl_session *s, sbuf *out) { ir_print(&s->g, out); }
 plan *tl_session_plan(const tl_session *s) { return s->p; }
+
+const watch_list *session_watches(const tl_session *s) { return &s->watch; }
+
+void session_last_step(const tl_session *s, int64_t *rows, int64_t *outs) {
+    *rows = s->rows;
+    *outs = s->outs;
+}
 
 const tl_model *session_model(const tl_session *s) { return s->m; }
 int32_t session_sequences(const tl_session *s) { return s->n_seq; }
@@ -262,8 +299,15 @@ tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const flo
     }
     plan_step step = {.rows = (int64_t)n, .outs = outs, .seqs = s->views, .n_seqs = s->n_seq};
     for (int i = 0; i < INPUT_COUNT; i++) step.in[i] = s->in[i];
+    s->rows = (int64_t)n;
+    s->outs = outs;
     tl_status st = plan_run(s->p, &step, err);
     if (st == TL_OK) st = gguf_check(s->m->m.file, err);
+    plan_fault fault = plan_first_fault(s->p);
+    if (st == TL_OK && s->trap && fault.node) {
+        const trap_case c = {.m = s->m, .n_ctx = s->n_ctx, .cache_type = s->cache_type, .patches = s->patches, .states = s->states, .step = &step, .fault = fault};
+        st = trap_explain(&c, err);
+    }
     if (st != TL_OK) {
         for (size_t i = n; i-- > 0;) drop_last(s, &s->seqs[rows[i].seq]);
         return st;

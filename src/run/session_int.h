@@ -25,6 +25,11 @@ struct tl_session {
     int64_t n_list;        // room of a sequence's lists: twice n_ctx, so that those with a window rarely move
     int32_t *in[INPUT_COUNT];
     tl_row *prompt;        // [n_batch], one step of tl_session_prompt
+    watch_list watch;
+    int64_t rows, outs;    // of the last step
+    char **patches;        // ended by NULL
+    tl_dtype cache_type;
+    bool trap;
 };
 
 void session_append(tl_session *s, sequence *q, int32_t slot); // one position more, for a slot that is taken or shared
