@@ -166,7 +166,7 @@ static bool npy_shape(const char *text, int64_t *size, int *rank) {
 }
 
 bool npy_read(const char *path, float **data, int64_t *size, int *rank, const char **why) {
-    unsigned char head[12];
+    unsigned char head[12] = {0};
     char text[4096];
     FILE *f = fopen(path, "rb");
     *data = NULL;
