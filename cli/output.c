@@ -26,7 +26,7 @@ static bool find_stop(text_output *o, size_t *at) {
     bool found = false;
     for (size_t i = 0; i < o->stops->n; i++) {
         size_t n = strlen(o->stops->p[i]);
-        const char *p = n ? memmem(o->held, o->n_held, o->stops->p[i], n) : NULL;
+        const char *p = n && o->n_held ? memmem(o->held, o->n_held, o->stops->p[i], n) : NULL;
         if (!p || (found && (size_t)(p - o->held) >= *at)) continue;
         found = true;
         *at = (size_t)(p - o->held);
