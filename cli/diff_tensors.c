@@ -1,5 +1,6 @@
 // diff_tensors.c - `tl diff --tensors`: the weights and metadata of two files. Tensors are decoded to float32 by the reference
 // decoders; sums are made in double, piece by piece in the order of the file, so that they do not depend on the threads.
+#include "base/moments.h"
 #include "base/pool.h"
 #include "diff.h"
 #include "gguf/tensor_stats.h"
@@ -13,23 +14,16 @@
 
 enum { PIECE_VALUES = 1 << 18 };
 
-typedef struct moments { // of some rows of two tensors
-    double aa, bb, ab, dd, error;
-    int64_t at;                 // of the largest error, counted over the whole tensor
-    float a, b;                 // the values there
-    int64_t bad_a, bad_b;       // values that are not finite; they do not enter the sums
-} moments;
-
 typedef struct piece {
     int pair;
     int64_t row0, row1;
-    moments m;
+    value_difference m; // positions are counted in the order of the values
 } piece;
 
 typedef struct pair { // a tensor that both files have
     const gguf_tensor *a, *b;
     bool shapes, identical, compared;
-    moments m;
+    value_difference m; // positions are counted in the order of the values
 } pair;
 
 typedef struct comparison {
@@ -44,15 +38,6 @@ typedef struct comparison {
 } comparison;
 
 // ---- values ------------------------------------------------------------------------------------
-static void add_value(moments *m, float a, float b, int64_t at) {
-    bool good_a = isfinite(a), good_b = isfinite(b);
-    m->bad_a += !good_a, m->bad_b += !good_b;
-    if (!good_a || !good_b) return;
-    double x = (double)a, y = (double)b, d = x - y;
-    m->aa += x * x, m->bb += y * y, m->ab += x * y, m->dd += d * d;
-    if (fabs(d) > m->error) m->error = fabs(d), m->at = at, m->a = a, m->b = b;
-}
-
 static void compare_piece(const comparison *c, piece *p, float *x, float *y) {
     const pair *both = &c->pairs.p[p->pair];
     int64_t cols = both->a->ne[0];
@@ -60,7 +45,7 @@ static void compare_piece(const comparison *c, piece *p, float *x, float *y) {
     for (int64_t r = p->row0; r < p->row1; r++) {
         quant_decode(both->a->type, both->a->data + (size_t)r * row_a, x, cols);
         quant_decode(both->b->type, both->b->data + (size_t)r * row_b, y, cols);
-        for (int64_t i = 0; i < cols; i++) add_value(&p->m, x[i], y[i], r * cols + i);
+        difference_add(&p->m, x, y, (size_t)cols);
     }
 }
 
@@ -76,15 +61,6 @@ static void compare_pieces(void *ctx, int thread, int n) {
     }
     mem_free(x), mem_free(y);
 }
-
-static void add_moments(moments *to, const moments *m) {
-    to->aa += m->aa, to->bb += m->bb, to->ab += m->ab, to->dd += m->dd;
-    to->bad_a += m->bad_a, to->bad_b += m->bad_b;
-    if (m->error > to->error) to->error = m->error, to->at = m->at, to->a = m->a, to->b = m->b;
-}
-
-static double nmse(const moments *m) { return m->dd == 0 ? 0 : m->aa > 0 ? m->dd / m->aa : NAN; }
-static double cosine(const moments *m) { return m->aa > 0 && m->bb > 0 ? m->ab / sqrt(m->aa) / sqrt(m->bb) : m->aa == m->bb ? 1 : NAN; }
 
 // ---- what there is to compare ------------------------------------------------------------------
 static bool same_shape(const gguf_tensor *a, const gguf_tensor *b) { return memcmp(a->ne, b->ne, sizeof a->ne) == 0; }
@@ -207,13 +183,13 @@ static json_t *names_json(const gguf_tensor *const *list, size_t n) {
 }
 
 static json_t *pair_json(const pair *p) {
-    const moments *m = &p->m;
+    const value_difference *m = &p->m;
     json_t *t = json_pack("{s:o, s:s, s:s, s:o, s:o, s:b}", "name", json_bytes(p->a->name.p, p->a->name.n), "type_a", dtype_table[p->a->type].name, "type_b",
                           dtype_table[p->b->type].name, "shape_a", shape_json(p->a), "shape_b", shape_json(p->b), "identical", p->identical);
     if (!p->compared) return t;
-    json_t *values = json_pack("{s:o, s:o, s:o, s:I, s:I}", "nmse", p->identical ? json_real(0) : json_real_or_null(nmse(m)), "cosine", p->identical ? json_real(1) : json_real_or_null(cosine(m)),
-                               "largest_error", json_real_or_null(m->error), "nonfinite_a", (json_int_t)m->bad_a, "nonfinite_b", (json_int_t)m->bad_b);
-    if (m->error > 0)
+    json_t *values = json_pack("{s:o, s:o, s:o, s:I, s:I}", "nmse", p->identical ? json_real(0) : json_real_or_null(difference_nmse(m)), "cosine", p->identical ? json_real(1) : json_real_or_null(difference_cosine(m)),
+                               "largest_error", json_real_or_null(m->worst), "nonfinite_a", (json_int_t)m->bad_a, "nonfinite_b", (json_int_t)m->bad_b);
+    if (m->worst > 0)
         json_object_update_new(values, json_pack("{s:I, s:I, s:f, s:f}", "row", (json_int_t)(m->at / p->a->ne[0]), "column", (json_int_t)(m->at % p->a->ne[0]), "a", (double)m->a,
                                                  "b", (double)m->b));
     json_object_update_new(t, values);
@@ -238,7 +214,7 @@ static int print_as_json(const comparison *c, bool all) {
 
 static void print_pair(const pair *p, int width) {
     char name[300], types[40], shape[100], other[100];
-    const moments *m = &p->m;
+    const value_difference *m = &p->m;
     bool same_type = p->a->type == p->b->type;
     snprintf(types, sizeof types, same_type ? "%s" : "%s, %s", dtype_table[p->a->type].name, dtype_table[p->b->type].name);
     printf("%-*s  %-12s", width, str_escape(name, sizeof name, p->a->name), types);
@@ -247,8 +223,8 @@ static void print_pair(const pair *p, int width) {
     else if (p->identical) printf("  the same\n");
     else if (!p->compared) printf("  other values\n");
     else {
-        printf(" %10.3e  %.7f  %10.3e", nmse(m), cosine(m), m->error);
-        if (m->error > 0) printf("  row %lld, column %lld: %g, %g", (long long)(m->at / p->a->ne[0]), (long long)(m->at % p->a->ne[0]), (double)m->a, (double)m->b);
+        printf(" %10.3e  %.7f  %10.3e", difference_nmse(m), difference_cosine(m), m->worst);
+        if (m->worst > 0) printf("  row %lld, column %lld: %g, %g", (long long)(m->at / p->a->ne[0]), (long long)(m->at % p->a->ne[0]), (double)m->a, (double)m->b);
         if (m->bad_a || m->bad_b) printf("  (not finite: %lld, %lld)", (long long)m->bad_a, (long long)m->bad_b);
         putchar('\n');
     }
@@ -313,7 +289,7 @@ static int compare(comparison *c, int threads) {
     progress_end(&c->bar);
     for (size_t i = 0; i < c->pieces.n; i++) {
         if (c->pieces.p[i].row1 < 0) return fail("diff", "out of memory");
-        add_moments(&c->pairs.p[c->pieces.p[i].pair].m, &c->pieces.p[i].m);
+        difference_join(&c->pairs.p[c->pieces.p[i].pair].m, &c->pieces.p[i].m);
     }
     if (gguf_check(c->a, &err) != TL_OK || gguf_check(c->b, &err) != TL_OK) return fail_with("diff", &err); // cut while it was read
     return 0;

@@ -1,5 +1,6 @@
 // diff_values.c - `tl diff A B -p TEXT`: two models, programs or instruction sets side by side on the same tokens, value by
 // value of their programs, aligned by key; or one against a folder of .npy files as `tl trace --npy` writes them.
+#include "base/moments.h"
 #include "diff.h"
 #include <dirent.h>
 #include <inttypes.h>
@@ -11,8 +12,7 @@
 enum { DIFF_ROWS = 16 };
 
 typedef struct difference { // of one key, over all steps
-    double aa, bb, ab, dd, worst;
-    int64_t n, worst_at, apart; // apart: elements of which one is not finite and the other is, or another way
+    value_difference v;
     bool other, shapes;         // B has the key; its shape fits
 } difference;
 
@@ -47,19 +47,7 @@ static bool room_for(side *s, size_t n) {
     return s->values != NULL;
 }
 
-static void add_values(difference *d, const float *a, const float *b, size_t n) {
-    for (size_t i = 0; i < n; i++, d->n++) {
-        if (!isfinite(a[i]) || !isfinite(b[i])) {
-            d->apart += !(isnan(a[i]) && isnan(b[i])) && a[i] != b[i];
-            continue;
-        }
-        double x = (double)a[i], y = (double)b[i], e = fabs(x - y);
-        d->aa += x * x, d->bb += y * y, d->ab += x * y, d->dd += e * e;
-        if (e > d->worst) d->worst = e, d->worst_at = d->n;
-    }
-}
-
-static double nmse(const difference *d) { return d->apart ? INFINITY : d->dd == 0 ? 0 : d->aa > 0 ? d->dd / d->aa : INFINITY; }
+static double nmse(const difference *d) { return d->v.apart ? INFINITY : difference_nmse(&d->v); }
 
 static bool same_shape(const tl_watch *x, const tl_watch *y) {
     bool same = x->rank == y->rank;
@@ -156,7 +144,7 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
         if (!b || status) continue;
         if (!room_for(&c->a, n)) return fail("diff", "out of memory");
         if (tl_session_watch_read(c->a.o.session, i, c->a.values, &err) != TL_OK) return fail_with("diff", &err);
-        add_values(&c->d[i], c->a.values, b, n);
+        difference_add(&c->d[i].v, c->a.values, b, n);
     }
     int64_t vocab = tl_model_n_vocab(c->a.o.model);
     if (status == 0 && !c->b.folder && vocab == tl_model_n_vocab(c->b.o.model)) compare_logits(c, from, rows, logits, c->b.logits, vocab);
@@ -165,7 +153,7 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
 
 // ---- output ------------------------------------------------------------------------------------
 static void put_worst(const tl_watch *w, const difference *d, size_t tokens, char *out, size_t cap) {
-    int64_t at[8], flat = d->worst_at;
+    int64_t at[8], flat = d->v.at;
     for (int i = w->rank - 1; i >= 0; i--) {
         int64_t size = i == 0 && (w->rows || w->outs) ? (int64_t)tokens : w->size[i];
         at[i] = size ? flat % size : 0;
@@ -178,8 +166,6 @@ static void put_worst(const tl_watch *w, const difference *d, size_t tokens, cha
 }
 
 static bool diverges(const comparison *c, size_t i) { return c->d[i].other && (!c->d[i].shapes || nmse(&c->d[i]) > c->args->limit); }
-
-static double cosine(const difference *d) { return d->aa > 0 && d->bb > 0 ? d->ab / sqrt(d->aa * d->bb) : d->dd == 0 ? 1 : NAN; }
 
 static int print_text(const comparison *c) {
     size_t missing = 0, first = c->n;
@@ -195,15 +181,15 @@ static int print_text(const comparison *c) {
         inside_place(&w, where, sizeof where);
         put_worst(&w, d, c->tokens, worst, sizeof worst);
         if (!d->shapes) printf("%-14s the shapes differ%*s %s\n", w.key, 44, "", where);
-        else if (d->dd > 0 || d->apart || c->args->all)
-            printf("%-14s %10.3g %12.9f %11.4g  %-28s %s%s\n", w.key, nmse(d), cosine(d), d->worst, worst, where, d->apart ? "  (values that are not finite differ)" : "");
+        else if (d->v.dd > 0 || d->v.apart || c->args->all)
+            printf("%-14s %10.3g %12.9f %11.4g  %-28s %s%s\n", w.key, nmse(d), difference_cosine(&d->v), d->v.worst, worst, where, d->v.apart ? "  (values that are not finite differ)" : "");
     }
     if (first < c->n) {
         tl_session_watch_at(c->a.o.session, first, &w);
         inside_place(&w, where, sizeof where);
         put_worst(&w, &c->d[first], c->tokens, worst, sizeof worst);
         printf("\nthe first that diverges (NMSE over %g): %s, %s", c->args->limit, w.key, where);
-        if (c->d[first].shapes) printf(": NMSE %.3g, cosine %.9f, largest error %.4g at [%s]", nmse(&c->d[first]), cosine(&c->d[first]), c->d[first].worst, worst);
+        if (c->d[first].shapes) printf(": NMSE %.3g, cosine %.9f, largest error %.4g at [%s]", nmse(&c->d[first]), difference_cosine(&c->d[first].v), c->d[first].v.worst, worst);
         printf("\n");
     } else {
         printf("\nno value diverges (NMSE over %g)\n", c->args->limit);
@@ -226,8 +212,8 @@ static int print_values_json(comparison *c) {
         if (d->other && d->shapes) {
             put_worst(&w, d, c->tokens, worst, sizeof worst);
             json_object_set_new(one, "nmse", json_real_or_null(nmse(d)));
-            json_object_set_new(one, "cosine", json_real_or_null(cosine(d)));
-            json_object_set_new(one, "largest", json_real_or_null(d->worst));
+            json_object_set_new(one, "cosine", json_real_or_null(difference_cosine(&d->v)));
+            json_object_set_new(one, "largest", json_real_or_null(d->v.worst));
             json_object_set_new(one, "at", json_string(worst));
         }
         if (json_is_null(first) && diverges(c, i)) first = json_string(w.key);

@@ -1,4 +1,5 @@
 // trace.c - `tl trace`: the values that a model's program gives names, as statistics, as JSON or as .npy files.
+#include "base/moments.h"
 #include "inside.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -8,15 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BINS = 16, TRACE_ROWS = 64 };
+enum { TRACE_ROWS = 64 };
 
-typedef struct value_stats {
-    double sum, squares;
-    float min, max;
-    int64_t n, finite, nan, inf;
-    int64_t bins[BINS];
+typedef struct watched {
+    value_stats v;
     FILE *npy;
-} value_stats;
+} watched;
 
 typedef struct trace {
     const inside_args *a;
@@ -24,36 +22,13 @@ typedef struct trace {
     tl_session *s;
     size_t n, tokens, room;
     float *values;
-    value_stats *stats;
+    watched *stats;
     int pass; // 0: all but the bins; 1: the bins, whose range is known then
     bool one_step;
 } trace;
 
-// ---- statistics --------------------------------------------------------------------------------
-static void add_values(value_stats *v, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        v->n++;
-        if (isnan(x[i])) v->nan++;
-        else if (isinf(x[i])) v->inf++;
-        if (!isfinite(x[i])) continue;
-        if (v->finite++ == 0) v->min = v->max = x[i];
-        if (x[i] < v->min) v->min = x[i];
-        if (x[i] > v->max) v->max = x[i];
-        v->sum += (double)x[i];
-        v->squares += (double)x[i] * (double)x[i];
-    }
-}
-
-static void add_bins(value_stats *v, const float *x, size_t n) {
-    double width = ((double)v->max - (double)v->min) / BINS;
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(x[i])) continue;
-        int bin = width > 0 ? (int)(((double)x[i] - (double)v->min) / width) : 0;
-        v->bins[bin < BINS ? bin : BINS - 1]++;
-    }
-}
-
-static int write_values(const trace *t, value_stats *v, const tl_watch *w, const float *x, size_t n) {
+// ---- values ------------------------------------------------------------------------------------
+static int write_values(const trace *t, watched *v, const tl_watch *w, const float *x, size_t n) {
     bool rows = w->rows || w->outs;
     int64_t size[8];
     char path[4096];
@@ -90,9 +65,9 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
             if (!t->values) return fail("trace", "out of memory");
         }
         if (tl_session_watch_read(t->s, i, t->values, &err) != TL_OK) return fail_with("trace", &err);
-        value_stats *v = &t->stats[i];
-        if (t->pass == 0) add_values(v, t->values, n);
-        if (t->pass == 1 || t->one_step) add_bins(v, t->values, n);
+        watched *v = &t->stats[i];
+        if (t->pass == 0) stats_add(&v->v, t->values, n);
+        if (t->pass == 1 || t->one_step) stats_add_bins(&v->v, t->values, n);
         int status = t->folder && t->pass == 0 ? write_values(t, v, &w, t->values, n) : 0;
         if (status) return status;
     }
@@ -103,9 +78,9 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
 static void sparkline(const value_stats *v, char *out) {
     static const char *const bars[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     int64_t most = 1;
-    for (int i = 0; i < BINS; i++) most = v->bins[i] > most ? v->bins[i] : most;
+    for (int i = 0; i < STATS_BINS; i++) most = v->bins[i] > most ? v->bins[i] : most;
     *out = 0;
-    for (int i = 0; i < BINS; i++) {
+    for (int i = 0; i < STATS_BINS; i++) {
         double h = 8.0 * (double)v->bins[i] / (double)most;
         strcat(out, bars[v->bins[i] == 0 ? 0 : h < 1 ? 1 : (int)(h + 0.5)]);
     }
@@ -113,7 +88,7 @@ static void sparkline(const value_stats *v, char *out) {
 
 static int print_table(const trace *t) {
     int wide_key = 3, wide_shape = 5;
-    char shape[200], where[600], spark[4 * BINS + 1];
+    char shape[200], where[600], spark[4 * STATS_BINS + 1];
     for (size_t i = 0; i < t->n; i++) {
         tl_watch w;
         tl_session_watch_at(t->s, i, &w);
@@ -122,17 +97,16 @@ static int print_table(const trace *t) {
         wide_key = k > wide_key ? k : wide_key;
         wide_shape = s > wide_shape ? s : wide_shape;
     }
-    printf("%-*s %-*s %11s %11s %11s %11s %9s  %-*s  %s\n", wide_key, "name", wide_shape, "shape", "min", "max", "mean", "rms", "not fin.", BINS, "histogram", "where");
+    printf("%-*s %-*s %11s %11s %11s %11s %9s  %-*s  %s\n", wide_key, "name", wide_shape, "shape", "min", "max", "mean", "rms", "not fin.", STATS_BINS, "histogram", "where");
     for (size_t i = 0; i < t->n; i++) {
-        const value_stats *v = &t->stats[i];
+        const value_stats *v = &t->stats[i].v;
         tl_watch w;
         tl_session_watch_at(t->s, i, &w);
         inside_shape(&w, shape, sizeof shape, t->tokens);
         inside_place(&w, where, sizeof where);
         sparkline(v, spark);
-        double n = v->finite ? (double)v->finite : NAN;
-        printf("%-*s %-*s %11.4g %11.4g %11.4g %11.4g %9" PRId64 "  %s  %s%s\n", wide_key, w.key, wide_shape, shape, v->finite ? (double)v->min : NAN,
-               v->finite ? (double)v->max : NAN, v->sum / n, sqrt(v->squares / n), v->nan + v->inf, spark, where, w.patched ? " (patched)" : "");
+        printf("%-*s %-*s %11.4g %11.4g %11.4g %11.4g %9" PRId64 "  %s  %s%s\n", wide_key, w.key, wide_shape, shape, stats_min(v), stats_max(v), stats_mean(v),
+               stats_rms(v), v->nan + v->inf, spark, where, w.patched ? " (patched)" : "");
     }
     return 0;
 }
@@ -141,16 +115,15 @@ static int print_trace_json(const trace *t, const opened *o, const int32_t *ids)
     json_t *list = json_array(), *numbers = json_array();
     for (size_t i = 0; i < t->tokens; i++) json_array_append_new(numbers, json_integer(ids[i]));
     for (size_t i = 0; i < t->n; i++) {
-        const value_stats *v = &t->stats[i];
+        const value_stats *v = &t->stats[i].v;
         tl_watch w;
         tl_session_watch_at(t->s, i, &w);
-        double n = v->finite ? (double)v->finite : NAN;
         json_t *one = inside_json(&w, t->tokens), *bins = json_array();
-        for (int k = 0; k < BINS; k++) json_array_append_new(bins, json_integer(v->bins[k]));
-        json_object_set_new(one, "min", json_real_or_null(v->finite ? (double)v->min : NAN));
-        json_object_set_new(one, "max", json_real_or_null(v->finite ? (double)v->max : NAN));
-        json_object_set_new(one, "mean", json_real_or_null(v->sum / n));
-        json_object_set_new(one, "rms", json_real_or_null(sqrt(v->squares / n)));
+        for (int k = 0; k < STATS_BINS; k++) json_array_append_new(bins, json_integer(v->bins[k]));
+        json_object_set_new(one, "min", json_real_or_null(stats_min(v)));
+        json_object_set_new(one, "max", json_real_or_null(stats_max(v)));
+        json_object_set_new(one, "mean", json_real_or_null(stats_mean(v)));
+        json_object_set_new(one, "rms", json_real_or_null(stats_rms(v)));
         json_object_set_new(one, "nan", json_integer(v->nan));
         json_object_set_new(one, "inf", json_integer(v->inf));
         json_object_set_new(one, "histogram", bins);

@@ -416,6 +416,7 @@ tl_status chk_program(checker *c, arena *a, diag_list *dl, const char *file, str
     add_builtins(c, builtins_tensor);
     add_builtins(c, builtins_model);
     add_builtins(c, builtins_sample);
+    add_builtins(c, builtins_debug);
     add_builtins(c, builtins_relation);
     add_builtins(c, builtins_session);
     add_builtins(c, builtins_files);

@@ -180,6 +180,7 @@ static void prelude(evaluator *ev, void *ctx) {
     add_builtins(ev, builtins_tensor);
     add_builtins(ev, builtins_model);
     add_builtins(ev, builtins_sample);
+    add_builtins(ev, builtins_debug);
     add_builtins(ev, builtins_relation);
     add_builtins(ev, builtins_session);
     add_builtins(ev, builtins_files);

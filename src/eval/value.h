@@ -385,7 +385,7 @@ struct builtin {
 };
 tensor *stored_tensor(evaluator *ev, ev_model *m, str name);
 _Noreturn void no_such_tensor(evaluator *ev, ev_model *m, str name, span at);
-extern const builtin builtins_core[], builtins_tensor[], builtins_model[], builtins_sample[], builtins_session[], builtins_relation[], builtins_files[]; // ended by name NULL
+extern const builtin builtins_core[], builtins_tensor[], builtins_model[], builtins_sample[], builtins_session[], builtins_relation[], builtins_files[], builtins_debug[]; // ended by name NULL
 int map_function(str name);  // MAP op of an elementwise function ("silu"), or -1
 value named_arg(call *c, const char *name, int position, value otherwise);
 
