@@ -292,7 +292,7 @@ static void judge_logits(use *u, const float *logits, int64_t n) {
     const char *text = tl_token_text(u->model, (int32_t)best, true, &length);
     char shown[100];
     if (bad || minus == n)
-        doctor_find(d, DOCTOR_ERROR, "step", NULL, d->n_bad ? "the tensors above whose values are not finite are the cause" : "no weight is at fault: a statement of the program overflows or divides by zero",
+        doctor_find(d, DOCTOR_ERROR, "step", NULL, d->n_bad ? "the tensors above whose values are not finite are the cause" : "no weight is at fault: a statement of the program overflows or divides by zero; --nan-trap of tl generate and tl score names it",
                     "%lld of %lld logits of the first step are infinite or no number", (long long)(bad + minus), (long long)n);
     else if (low == high) doctor_find(d, DOCTOR_ERROR, "step", NULL, "an output layer of zeros gives this", "all logits of the first step are the same: %g", (double)low);
     else doctor_find(d, DOCTOR_OK, "step", NULL, "", "the logits of a first step are finite, from %.3g to %.3g; the most probable token is \"%s\"", (double)low, (double)high,
