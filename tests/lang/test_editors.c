@@ -1,4 +1,4 @@
-// test_editors.c - the editors' files know every reserved word and every fold.
+// test_editors.c - the editors' files know every reserved word, every fold, and the words that open a statement.
 #include "cases.h"
 #include "lang/parse.h"
 
@@ -14,6 +14,7 @@ static bool has_word(str text, const char *word) {
 
 static void check_file(const char *path) {
     static const char *const folds[] = {"sum", "prod", "max", "min", "avg", "mean", "or", "and", "any", "all", "count", "argmax", "argmin", "lse"};
+    static const char *const openings[] = {"dim", "tensor", "relation", "entity", "embedding", "test", "main", "learn", "infer", "query", "rule", "assert", "patch"};
     size_t n;
     char *text = read_file(path, &n);
     for (int k = TK_LET; k < TK_COUNT; k++)
@@ -23,6 +24,8 @@ static void check_file(const char *path) {
         assert_true(keyword || parse_fold_word(str_of(folds[i])));
         if (!has_word((str){text, n}, folds[i])) fail_msg("%s lacks '%s'", path, folds[i]);
     }
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++)
+        if (!has_word((str){text, n}, openings[i])) fail_msg("%s lacks '%s'", path, openings[i]);
     assert_false(has_word((str){text, n}, "no_such_word"));
     mem_free(text);
 }

@@ -36,6 +36,7 @@ syntax keyword tlSpecialName result
 syntax match   tlDeclare     "^\s*\zs\(dim\|tensor\|relation\|entity\|embedding\|test\|bench\)\ze\s\+\K"
 syntax match   tlDeclare     "^\s*\zs\(main\|learn\|infer\)\ze\s*{"
 syntax match   tlStatement   "^\s*\zs\(query\|rule\|assert\|infer\)\ze\s\+[^=:+*~-]"
+syntax match   tlStatement   "^\s*\zs\(patch\)\ze\s\+\(\(max\|min\|avg\|or\)=\)\@!\K"
 syntax match   tlStatement   "^\s*\zsassert\ze("
 syntax match   tlRepeat      "^\s*\zsloop\ze\s*{"
 syntax match   tlModifier    "[]a-z0-9_]\s\+\zs\(learnable\|frozen\|state\)\>\ze\s*\(=\|//\|$\)"
