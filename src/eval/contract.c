@@ -115,7 +115,18 @@ static operand truth(equation *q, const operand *a) {
     return a->boolean ? *a : eq_map(q, MAP_NE, in, 2);
 }
 
+static bool without_elements(const equation *q, eq_set s) {
+    for (int i = 0; i < q->n; i++)
+        if (s & eq_bit(i) && !q->lab[i].sym && q->lab[i].size == 0) return true;
+    return false;
+}
+
 operand eq_fold(equation *q, fold_kind k, const operand *a, eq_set over) {
+    if (without_elements(q, over)) {
+        operand none = eq_const(ir_fold_neutral(k));
+        none.boolean = k == FOLD_OR;
+        return none;
+    }
     if (k == FOLD_OR && (a->is_const || !(over & a->labels))) return truth(q, a);
     if (a->is_const) {
         if (k == FOLD_SUM) return eq_const(a->k * set_size(q, over));

@@ -252,7 +252,9 @@ tensor *tensor_reshape(evaluator *ev, tensor *t, int rank, const int64_t *sizes,
     }
     if (known != have)
         ev_fail(ev, at, "reshape: %s has %" PRId64 " elements%s, the new shape %" PRId64, tensor_shape(t, shape, sizeof shape), have, from ? " a row" : "", known);
-    if (!view_strides(t, from, rank, ax)) {
+    if (have == 0) { // nothing to lay out
+        for (int i = from; i < rank; i++) ax[i].stride = 0;
+    } else if (!view_strides(t, from, rank, ax)) {
         t = tensor_compact(ev, t, at);
         ax[0].stride = from ? t->ax[0].stride : 0;
         if (!view_strides(t, from, rank, ax)) ev_fail(ev, at, "reshape: this view cannot be laid out anew");

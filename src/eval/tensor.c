@@ -177,6 +177,7 @@ ir_node *tensor_node(evaluator *ev, tensor *t, span at) {
     if (t->node) tensor_force(ev, t, at); // a value from outside the function being traced
     buffer *b = t->buf;
     int64_t n = (int64_t)(b->bytes / 4);
+    if (n == 0) return ir_scalar(ev->g, 0);
     tl_dtype type = t->type == DT_I32 ? DT_I32 : DT_F32;
     const void *data = b->data;
     if (ev->tracing) { // the graph outlives this program's heap

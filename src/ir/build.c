@@ -429,7 +429,31 @@ static bool is_whole(const ir_node *n) { // COPY that changes nothing
     return true;
 }
 
+// ---- axes without elements -----------------------------------------------------------------------
+// No node of a graph has one: a tensor without elements is a scalar that nobody reads, a fold over nothing its neutral value.
+static bool empty_between(const ir_space *sp, int from, int to) {
+    for (int i = from; i < to; i++)
+        if (sp->size[i] == 0 && !(i == 0 && sp->sym)) return true;
+    return false;
+}
+
+double ir_fold_neutral(fold_kind k) {
+    switch (k) {
+    case FOLD_MAX: return -INFINITY;
+    case FOLD_MIN: return INFINITY;
+    case FOLD_PROD: return 1;
+    case FOLD_AVG: return NAN;
+    default: return 0;
+    }
+}
+
+static ir_node *fold_nothing(ir_graph *g, fold_kind k, const ir_space *sp) {
+    if (empty_between(sp, 0, sp->nout)) return ir_scalar(g, 0);
+    return empty_between(sp, sp->nout, sp->nlab) ? ir_scalar(g, ir_fold_neutral(k)) : NULL;
+}
+
 ir_node *ir_map(ir_graph *g, map_op op, const ir_space *sp, const ir_edge *in) {
+    if (empty_between(sp, 0, sp->nout)) return ir_scalar(g, 0);
     ir_node *s = simplify(g, op, sp, in);
     if (s) return s;
     ir_node *n = ir_proto(g, IR_MAP, sp, map_arity[op]);
@@ -442,6 +466,8 @@ ir_node *ir_map(ir_graph *g, map_op op, const ir_space *sp, const ir_edge *in) {
 }
 
 ir_node *ir_einsum(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_edge *b) {
+    ir_node *none = fold_nothing(g, FOLD_SUM, sp);
+    if (none) return none;
     ir_node *n = ir_proto(g, IR_EINSUM, sp, 2);
     n->in[0] = *a;
     n->in[1] = *b;
@@ -450,6 +476,8 @@ ir_node *ir_einsum(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_e
 }
 
 ir_node *ir_reduce(ir_graph *g, fold_kind k, const ir_space *sp, const ir_edge *a) {
+    ir_node *none = fold_nothing(g, k, sp);
+    if (none) return none;
     ir_node *n = ir_proto(g, IR_REDUCE, sp, 1);
     n->sub = k;
     n->in[0] = *a;
@@ -458,6 +486,7 @@ ir_node *ir_reduce(ir_graph *g, fold_kind k, const ir_space *sp, const ir_edge *
 }
 
 ir_node *ir_softmax(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_edge *mask) {
+    if (empty_between(sp, 0, sp->nout)) return ir_scalar(g, 0);
     ir_node *n = ir_proto(g, IR_SOFTMAX, sp, mask ? 2 : 1);
     n->in[0] = *a;
     if (mask) n->in[1] = *mask;
@@ -466,6 +495,7 @@ ir_node *ir_softmax(ir_graph *g, const ir_space *sp, const ir_edge *a, const ir_
 }
 
 ir_node *ir_topk(ir_graph *g, const ir_space *sp, const ir_edge *a, int64_t k) {
+    if (empty_between(sp, 0, sp->nout)) return ir_scalar(g, 0);
     ir_node *n = ir_proto(g, IR_TOPK, sp, 1);
     n->in[0] = *a;
     n->u.topk = k;
@@ -480,6 +510,9 @@ ir_node *ir_owned(ir_graph *g, const ir_edge *seq, const ir_space *sp) {
 }
 
 ir_node *ir_gather(ir_graph *g, const ir_space *sp, const ir_edge *base, int n_idx, const ir_edge *idx, const int64_t *gstride, const int64_t *limit) {
+    bool nowhere = empty_between(sp, 0, sp->nout); // no place to go to, or none to read from
+    for (int i = 0; i < n_idx; i++) nowhere |= limit[i] == 0 && !base->node->sym;
+    if (nowhere) return ir_scalar(g, 0);
     ir_node *n = ir_proto(g, IR_GATHER, sp, 1 + n_idx);
     if (base->node->type == DT_I32) n->type = DT_I32;
     n->in[0] = *base;
@@ -491,12 +524,24 @@ ir_node *ir_gather(ir_graph *g, const ir_space *sp, const ir_edge *base, int n_i
 }
 
 ir_node *ir_assemble(ir_graph *g, const ir_space *sp, int n_parts, const ir_edge *parts, const int64_t *offset, const int64_t *stride, const int64_t *sizes) {
-    ir_node *n = ir_proto(g, IR_ASSEMBLE, sp, n_parts);
-    size_t dims = (size_t)n_parts * (size_t)sp->nout;
-    memcpy(n->in, parts, sizeof *parts * (size_t)n_parts);
-    n->u.parts.offset = arena_dup(g->a, offset, sizeof *offset * (size_t)n_parts);
-    n->u.parts.stride = arena_dup(g->a, stride, sizeof *stride * dims);
-    n->u.parts.sizes = arena_dup(g->a, sizes, sizeof *sizes * dims);
+    int kept = 0, nout = sp->nout;
+    ir_edge *in = arena_array(g->a, ir_edge, n_parts);
+    size_t dims = (size_t)n_parts * (size_t)nout;
+    int64_t *off = arena_dup(g->a, offset, sizeof *offset * (size_t)n_parts);
+    int64_t *st = arena_dup(g->a, stride, sizeof *stride * dims), *sz = arena_dup(g->a, sizes, sizeof *sizes * dims);
+    for (int i = 0; i < n_parts; i++) { // parts without elements are none
+        bool empty = false;
+        for (int k = sp->sym ? 1 : 0; k < nout; k++) empty |= sizes[i * nout + k] == 0;
+        if (empty) continue;
+        in[kept] = parts[i], off[kept] = offset[i];
+        memcpy(st + kept * nout, stride + i * nout, sizeof *st * (size_t)nout);
+        memcpy(sz + kept * nout, sizes + i * nout, sizeof *sz * (size_t)nout);
+        kept++;
+    }
+    if (kept == 0 || empty_between(sp, 0, nout)) return ir_scalar(g, 0);
+    ir_node *n = ir_proto(g, IR_ASSEMBLE, sp, kept);
+    memcpy(n->in, in, sizeof *in * (size_t)kept);
+    n->u.parts.offset = off, n->u.parts.stride = st, n->u.parts.sizes = sz;
     return ir_intern(g, n);
 }
 

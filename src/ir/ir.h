@@ -138,6 +138,7 @@ void ir_init(ir_graph *g, arena *a);
 
 // ---- constructors: all canonicalise, fold what is constant and return an existing equal node if there is one ----
 ir_node *ir_scalar(ir_graph *g, double v);
+double ir_fold_neutral(fold_kind k); // a fold over nothing: NaN for an average
 ir_node *ir_const(ir_graph *g, tl_dtype t, const void *data, int64_t n);   // data must outlive the graph
 ir_node *ir_input_node(ir_graph *g, ir_input which, ir_sym sym);
 ir_node *ir_weight_node(ir_graph *g, ir_weight *w);

@@ -97,7 +97,7 @@ static tl_status check_node(const checker *c) {
     if (n->nlab > IR_MAX_LABELS || n->nout > n->nlab) return broken(c, "too many labels");
     if (n->sym && n->nout == 0) return broken(c, "a sum over the step's rows");
     for (int i = n->sym ? 1 : 0; i < n->nlab; i++)
-        if (n->size[i] < 1) return broken(c, "an empty label");
+        if (n->size[i] < 1) return err_set(c->err, TL_E_UNSUPPORTED, "an axis without elements is stored or read in a step function: give its dim a size");
     if (!arity_ok(n)) return broken(c, "a wrong number of inputs");
     int64_t inner = 1;
     for (int i = n->sym ? 1 : 0; i < n->nout; i++) inner *= n->size[i];
