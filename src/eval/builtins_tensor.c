@@ -251,17 +251,42 @@ static value f_gather(call *c) {
     return v_of_tensor(tensor_gather_rows(c->ev, t, axis_arg(c, t, named_arg(c, "axis", 2, v_int(0))), ids, c->at));
 }
 
+// Errors of the equation that is made of a specification are shown at the call.
+const char einsum_source[] = "einsum";
+
 static ast_program *einsum_program(evaluator *ev, str text) { // parsed once
     int64_t *known = map_get(&ev->einsums, text);
     if (known) return (ast_program *)(intptr_t)*known;
     source *s = arena_new(&ev->a, source);
-    s->name = "einsum";
+    s->name = einsum_source;
     s->dir = "";
     s->text = (str){arena_strndup(&ev->a, text.p, text.n), text.n};
     ast_program *prog;
     if (tl_parse(&ev->a, s, &ev->dl, &prog) != TL_OK) ev_throw(ev);
     if (!map_put(&ev->einsums, s->text, (int64_t)(intptr_t)prog)) ev_fail(ev, (span){0}, "out of memory");
     return prog;
+}
+
+static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+typedef struct einsum_letter { int operand, axis; int64_t size; } einsum_letter; // where it was first; operand 0: nowhere
+
+static void einsum_axis(call *c, str spec, einsum_letter *seen, char l, const tensor *t, int operand, int axis_no) {
+    if (!is_letter(l)) ev_fail(c->ev, c->at, "einsum \"%.*s\": '%c' is no index", (int)spec.n, spec.p, l);
+    if (axis_no >= t->rank || t->ax[axis_no].sym) return; // the number of axes is checked afterwards
+    einsum_letter *s = &seen[(unsigned char)l], now = {operand, axis_no, t->ax[axis_no].size};
+    if (!s->operand) *s = now;
+    if (s->size != now.size)
+        ev_fail(c->ev, c->at, "einsum \"%.*s\": '%c' has two sizes: %" PRId64 " (axis %d of operand %d) and %" PRId64 " (axis %d of operand %d)", (int)spec.n, spec.p, l,
+                s->size, s->axis, s->operand, now.size, now.axis, now.operand);
+}
+
+static void einsum_result(call *c, str spec, str in, const char *out, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const char *what = !is_letter(out[i]) ? "is no index" : !memchr(in.p, out[i], in.n) ? "on the right is in no operand" : memchr(out, out[i], i) ? "stands twice on the right" : NULL;
+        if (what) ev_fail(c->ev, c->at, "einsum \"%.*s\": '%c' %s", (int)spec.n, spec.p, out[i], what);
+    }
+    if (n > IR_MAX_RANK) ev_fail(c->ev, c->at, "einsum \"%.*s\": a tensor has at most %d axes", (int)spec.n, spec.p, IR_MAX_RANK);
 }
 
 // einsum("ihd,jhd->ihj", Q, K): written as an equation over fresh index names, two operands at a time by the equation engine.
@@ -285,6 +310,8 @@ static value f_einsum(call *c) {
             if (count == 1 && n_out < 60) out[n_out++] = l;
         }
     }
+    einsum_letter seen[256] = {{0}};
+    einsum_result(c, spec, in, out, n_out);
     if (n_out) {
         sbuf_puts(src, "einsum_result[");
         for (size_t i = 0; i < n_out; i++) sbuf_printf(src, "%si_%c", i ? ", " : "", out[i]);
@@ -304,7 +331,7 @@ static value f_einsum(call *c) {
         int letters = 0;
         for (; i < in.n && in.p[i] != ','; i++) {
             if (in.p[i] == ' ') continue;
-            if (!((in.p[i] | 32) >= 'a' && (in.p[i] | 32) <= 'z')) ev_fail(ev, c->at, "einsum: '%c' is no index", in.p[i]);
+            einsum_axis(c, spec, seen, in.p[i], plain, operand + 1, letters);
             sbuf_printf(body, "%si_%c", letters++ ? ", " : "", in.p[i]);
         }
         sbuf_putc(body, ']');
@@ -329,6 +356,7 @@ static value f_einsum(call *c) {
     text_end(ev, src);
     scope *saved = ev->scope;
     ev->scope = env;
+    ev->einsum_at = c->at, ev->einsum_spec = spec;
     exec_equation(ev, prog->items);
     ev->scope = saved;
     tensor *r = tensor_dup(ev, env_find_here(env, STR("einsum_result"))->v.t);

@@ -10,10 +10,18 @@ const char *const v_names[V_KINDS] = {
 };
 
 // ---- errors --------------------------------------------------------------------------------------
+// An equation made of a specification of einsum is no text of the program: its errors belong to the call.
+static diag *add_error(evaluator *ev, span at, const char *fmt, va_list ap) {
+    bool made = at.src && at.src->name == einsum_source;
+    diag *d = diag_addv(&ev->dl, DG_ERROR, made ? ev->einsum_at : at, fmt, ap);
+    if (made) diag_note(&ev->dl, d, ev->einsum_at, "in einsum \"%.*s\"", (int)ev->einsum_spec.n, ev->einsum_spec.p);
+    return d;
+}
+
 diag *ev_diag(evaluator *ev, span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
+    diag *d = add_error(ev, at, fmt, ap);
     va_end(ap);
     return d;
 }
@@ -34,7 +42,7 @@ static void note_calls(evaluator *ev, diag *d) {
 void ev_fail(evaluator *ev, span at, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
+    diag *d = add_error(ev, at, fmt, ap);
     va_end(ap);
     note_calls(ev, d);
     ev_throw(ev);
@@ -43,7 +51,7 @@ void ev_fail(evaluator *ev, span at, const char *fmt, ...) {
 void ev_fail_fix(evaluator *ev, span at, const char *fix, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    diag *d = diag_addv(&ev->dl, DG_ERROR, at, fmt, ap);
+    diag *d = add_error(ev, at, fmt, ap);
     va_end(ap);
     if (fix) diag_fix(&ev->dl, d, "%s", fix);
     note_calls(ev, d);

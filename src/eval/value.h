@@ -206,6 +206,8 @@ struct evaluator {
     map names;               // interned C strings
     map builtins;
     map einsums;             // parsed ones
+    span einsum_at;          // the call that runs one, and what it says
+    str einsum_spec;
     unit *units;
     scope *global, *scope;   // current
     frame *frames;
@@ -323,6 +325,7 @@ tensor *tensor_map(evaluator *ev, map_op op, int n, value *args, span at); // Nu
 tensor *tensor_matmul(evaluator *ev, tensor *a, tensor *b, span at);
 tensor *tensor_softmax(evaluator *ev, tensor *t, int axis_no, span at);
 tensor *tensor_reduce(evaluator *ev, fold_kind k, tensor *t, int axis_no, span at); // axis_no -1: all
+extern const char einsum_source[]; // the name of sources made of specifications of einsum
 tensor *tensor_gather_rows(evaluator *ev, tensor *table, int axis_no, tensor *ids, span at);
 tensor *tensor_select(evaluator *ev, tensor *t, int axis_no, int64_t lo, int64_t hi, bool drop); // slice or fix
 tensor *tensor_concat(evaluator *ev, tensor **parts, int n, int axis_no, span at);
