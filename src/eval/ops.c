@@ -133,10 +133,21 @@ tensor *tensor_reduce(evaluator *ev, fold_kind k, tensor *t, int axis_no, span a
     return layout_tensor(ev, &l, ir_reduce(ev->g, k, &l.sp, &e), ax, rank);
 }
 
+// What a step function computes is not known while it is traced: there, positions outside read as 0.
+static void check_positions(evaluator *ev, const tensor *table, int axis_no, tensor *ids, span at) {
+    if (ev->tracing || table->ax[axis_no].sym || tensor_has_sym(ids)) return;
+    const float *p = tensor_floats(ev, ids, at);
+    int64_t n = tensor_elements(ids), size = table->ax[axis_no].size;
+    for (int64_t i = 0; i < n; i++)
+        if (!(p[i] >= 0 && p[i] < (float)size))
+            ev_fail(ev, at, "position %.9g lies outside axis %d, which has %" PRId64 " elements", (double)p[i], axis_no, size);
+}
+
 tensor *tensor_gather_rows(evaluator *ev, tensor *table, int axis_no, tensor *ids, span at) {
     axis_no = norm_axis(ev, table, axis_no, at);
     axis ax[IR_MAX_RANK];
     int rank = 0;
+    check_positions(ev, table, axis_no, ids, at);
     if (ids->rank + table->rank - 1 > IR_MAX_RANK) ev_fail(ev, at, "too many axes");
     for (int i = 0; i < axis_no; i++) ax[rank++] = table->ax[i];
     for (int i = 0; i < ids->rank; i++) ax[rank++] = ids->ax[i];
