@@ -242,7 +242,8 @@ static tl_status run_graph(evaluator *ev, ir_graph *g, buffer *into, tl_error *e
     count_work(ev, g);
     if (ev->dump && strcmp(ev->dump, "ir") == 0) dump_graph(ev, g, NULL);
     plan *p = NULL;
-    plan_limits limits = {.max_rows = 1, .max_outs = 1, .max_slots = 1, .touched = true, .max_bytes = ev->o.max_bytes};
+    plan_stop stop = {.wanted = ev->o.host.cancelled, .ctx = ev->o.host.ctx};
+    plan_limits limits = {.stop = stop.wanted ? &stop : NULL, .max_rows = 1, .max_outs = 1, .max_slots = 1, .touched = true, .max_bytes = ev->o.max_bytes};
     TL_TRY(plan_new(g, &ev->o.host.backend, &limits, &p, err));
     if (ev->dump && strcmp(ev->dump, "plan") == 0) dump_graph(ev, g, p);
     if (ev->explain) explain_graph(ev, g, p);

@@ -23,7 +23,7 @@ static bool in_place(const reader *r, int label) { return r->kind == SRC_F32 && 
 
 // ---- dot products --------------------------------------------------------------------------------
 // One output element: pa, pb are where its first products lie.
-static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, float *ta, float *tb) {
+static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, float *ta, float *tb, int64_t *work) {
     const ir_node *n = k->node;
     const reader *a = &k->in[0], *b = &k->in[1];
     int last = n->nlab - 1;
@@ -35,6 +35,7 @@ static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, 
             int64_t m = n->size[last] - i < RUN ? n->size[last] - i : RUN;
             const float *x = reader_run(p, a, pa + i * sa, sa, m, ta), *y = reader_run(p, b, pb + i * sb, sb, m, tb);
             acc += (double)p->k->dot(x, y, m);
+            if (stopped_after(p, work, m)) return 0;
         }
         int l = last - 1;
         for (; l >= n->nout; l--) {
@@ -49,11 +50,12 @@ static float einsum_one(const plan *p, const kernel *k, int64_t pa, int64_t pb, 
 
 static void einsum_dots(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     walk w;
+    int64_t work = 0;
     for (bool more = walk_begin(&w, p, k, r0, r1); more; more = walk_next(&w)) {
         float *out = (float *)p->base[k->out] + w.out;
-        for (int64_t i = 0; i < w.run; i++)
+        for (int64_t i = 0; i < w.run && !stopped_after(p, &work, 1); i++)
             out[i] = einsum_one(p, k, w.pos[0] + i * walk_stride(&w, 0), w.pos[1] + i * walk_stride(&w, 1), thread_temp(p, thread, 0),
-                                thread_temp(p, thread, 1));
+                                thread_temp(p, thread, 1), &work);
     }
 }
 
@@ -78,7 +80,7 @@ static void pack_b(const plan *p, const tile *t, const tile_shape *s, int64_t pb
     }
 }
 
-static void tile_product(const plan *p, const kernel *k, const tile *t, const tile_shape *s, int thread) {
+static void tile_product(const plan *p, const kernel *k, const tile *t, const tile_shape *s, int thread, int64_t *work) {
     const ir_node *n = k->node;
     int last = n->nlab - 1;
     int64_t at[IR_MAX_LABELS] = {0}, pa = t->pa, pb = t->pb, sa = t->a->stride[last], sb = t->b->stride[last], size = n->size[last];
@@ -90,6 +92,7 @@ static void tile_product(const plan *p, const kernel *k, const tile *t, const ti
             pack_b(p, t, s, pb + i * sb, sb, kc, b, tmp);
             for (int64_t m = 0; m < t->m; m++) memcpy(a + m * kc, reader_run(p, t->a, pa + m * t->sam + i * sa, sa, kc, tmp), (size_t)kc * sizeof *a);
             p->k->gemm(a, kc, b, t->n, t->c, t->ldc, t->m, t->n, kc);
+            if (stopped_after(p, work, t->m * t->n * kc)) return;
         }
         int l = last - 1;
         for (; l >= n->nout; l--) {
@@ -103,7 +106,7 @@ static void tile_product(const plan *p, const kernel *k, const tile *t, const ti
 }
 
 // B is float32 with n contiguous: only A is packed, and not even that where it lies along k.
-static void row_product(const plan *p, const kernel *k, const tile *t, int thread) {
+static void row_product(const plan *p, const kernel *k, const tile *t, int thread, int64_t *work) {
     const ir_node *n = k->node;
     int last = n->nlab - 1;
     int64_t at[IR_MAX_LABELS] = {0}, pa = t->pa, pb = t->pb, sa = t->a->stride[last], sb = t->b->stride[last], size = n->size[last];
@@ -120,6 +123,7 @@ static void row_product(const plan *p, const kernel *k, const tile *t, int threa
                 p->k->gemm(packed, kc, b + pb + i * sb, sb, t->c, t->ldc, t->m, t->n, kc);
             }
         }
+        if (stopped_after(p, work, t->m * t->n * size)) return;
         int l = last - 1;
         for (; l >= n->nout; l--) {
             pa += t->a->stride[l], pb += t->b->stride[l];
@@ -140,18 +144,19 @@ static void einsum_tiles(const plan *p, const kernel *k, int64_t r0, int64_t r1,
     bool one = last == 0;                     // label 0 is n
     bool shared = !one && b->stride[0] == 0;  // B serves all rows
     bool whole = s == &in_rows && in_place(a, n->nlab - 1);
-    int64_t step = one || (shared && whole) ? r1 - r0 : shared ? s->m : 1;
+    int64_t step = one || (shared && whole) ? r1 - r0 : shared ? s->m : 1, work = 0;
     for (int64_t r = r0; r < r1; r += step) {
         walk w;
         for (bool more = walk_begin(&w, p, k, r, one ? r1 : r + 1); more; more = walk_next(&w))
             for (int64_t j = 0; j < w.run; j += s->n) {
+                if (stopped_after(p, &work, 1)) return;
                 tile t = {.a = a, .b = b, .pa = w.pos[side], .pb = w.pos[1 - side] + j * b->stride[last], .sam = shared ? a->stride[0] : 0,
                           .sbn = b->stride[last], .c = (float *)p->base[k->out] + w.out + j};
                 t.m = one ? 1 : r1 - r < step ? r1 - r : step;
                 t.n = w.run - j < s->n ? w.run - j : s->n;
                 t.ldc = one ? 0 : n->sym ? n->inner : n->inner / n->size[0];
-                if (s == &in_rows) row_product(p, k, &t, thread);
-                else tile_product(p, k, &t, s, thread);
+                if (s == &in_rows) row_product(p, k, &t, thread, &work);
+                else tile_product(p, k, &t, s, thread, &work);
             }
     }
 }

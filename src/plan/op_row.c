@@ -125,7 +125,7 @@ static double fold_run(fold_kind f, double acc, const float *x, int64_t n) {
     return acc;
 }
 
-static float reduce_one(const plan *p, const kernel *k, int64_t pos, float *tmp) {
+static float reduce_one(const plan *p, const kernel *k, int64_t pos, float *tmp, int64_t *work) {
     const ir_node *n = k->node;
     const reader *s = &k->in[0];
     fold_kind f = (fold_kind)n->sub;
@@ -142,6 +142,7 @@ static float reduce_one(const plan *p, const kernel *k, int64_t pos, float *tmp)
         for (int64_t i = 0; i < n->size[last]; i += RUN) {
             int64_t m = n->size[last] - i < RUN ? n->size[last] - i : RUN;
             acc = fold_run(f, acc, reader_run(p, s, pos + i * stride, stride, m, tmp), m);
+            if (stopped_after(p, work, m)) return 0;
         }
         int l = last - 1;
         for (; l >= n->nout; l--) {
@@ -157,8 +158,9 @@ static float reduce_one(const plan *p, const kernel *k, int64_t pos, float *tmp)
 
 void run_reduce(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     walk w;
+    int64_t work = 0;
     for (bool more = walk_begin(&w, p, k, r0, r1); more; more = walk_next(&w)) {
         float *out = (float *)p->base[k->out] + w.out;
-        for (int64_t i = 0; i < w.run; i++) out[i] = reduce_one(p, k, w.pos[0] + i * walk_stride(&w, 0), thread_temp(p, thread, 0));
+        for (int64_t i = 0; i < w.run && !stopped_after(p, &work, 1); i++) out[i] = reduce_one(p, k, w.pos[0] + i * walk_stride(&w, 0), thread_temp(p, thread, 0), &work);
     }
 }

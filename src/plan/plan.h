@@ -21,7 +21,14 @@ typedef struct plan_backend {
     void *ctx;
 } plan_backend;
 
+typedef struct plan_stop { // asked between blocks of work, by every thread
+    bool (*wanted)(void *ctx);
+    void *ctx;
+    _Atomic bool hit;           // it was: plan_run answers TL_E_CANCELLED, the results are not complete
+} plan_stop;
+
 typedef struct plan_limits {
+    plan_stop *stop;            // may be NULL; outlives the plan. Not for plans with states, nor on a device
     int64_t max_rows, max_outs; // most rows of SYM_ROWS and SYM_OUT nodes
     int64_t max_slots;          // most entries of one attn_seq
     bool touched;               // all of the workspace will be written: large pages save faults

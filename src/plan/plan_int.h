@@ -205,6 +205,15 @@ struct plan {
     struct event_count { _Alignas(64) size_t n; } *event_counts; // [threads]; may exceed most_events
 };
 
+// Is the run to end? Asked once for each STOP_WORK products counted in *work.
+enum { STOP_WORK = 1 << 20 };
+bool plan_stopped(const plan *p);
+static inline bool stopped_after(const plan *p, int64_t *work, int64_t more) {
+    if (!p->limits.stop || (*work += more) < STOP_WORK) return false;
+    *work = 0;
+    return plan_stopped(p);
+}
+
 static inline int64_t sym_rows(const plan *p, ir_sym s, int64_t fixed) {
     return s == SYM_ROWS ? p->step.rows : s == SYM_OUT ? p->step.outs : fixed;
 }

@@ -7,6 +7,7 @@
 enum {
     SERIAL_NS = 4000,     // a stage cheaper than this is done by one thread while the others wait
     UNIT_NS = 1500,       // no unit of shared work is meant to be shorter
+    STOP_NS = 20000000,   // nor longer, where a run may be stopped
     UNITS_PER_THREAD = 8,
     GUIDE = 2,            // a thread takes half of its share of what is left
     PREFETCH_ROWS = 8,
@@ -143,6 +144,7 @@ static void schedule_stage(plan *p, stage *s, bool *serial) {
     *serial = p->n_threads == 1 || (total < SERIAL_NS && !attention);
     double target = *serial ? 1e18 : total / (p->n_threads * UNITS_PER_THREAD);
     if (target < UNIT_NS) target = UNIT_NS;
+    if (p->limits.stop && target > STOP_NS) target = STOP_NS;
     for (int i = 0; i < s->n; i++) {
         item *it = &p->items[s->first + i];
         bool rows = it->kind == K_ROW;
@@ -166,6 +168,14 @@ void plan_schedule(plan *p) {
     }
     p->rows = p->step.rows;
     p->outs = p->step.outs;
+}
+
+// ---- stopping ------------------------------------------------------------------------------------
+bool plan_stopped(const plan *p) {
+    plan_stop *s = p->limits.stop;
+    if (!s) return false;
+    if (!s->hit && s->wanted(s->ctx)) s->hit = true;
+    return s->hit;
 }
 
 // ---- replay --------------------------------------------------------------------------------------
@@ -219,7 +229,7 @@ static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int threa
     double start = timed ? now_ns() : 0;
     if (it->kind == K_TILE && !p->profile) run_tiles(p, it, u0, u1, thread);
     else
-        for (int64_t u = u0; u < u1; u++)
+        for (int64_t u = u0; u < u1 && !plan_stopped(p); u++)
             for (int i = 0; i < it->n; i++) {
                 if (p->profile) run_profiled(p, it, i, u, thread);
                 else run_kernel(p, it, i, u, thread);
@@ -361,6 +371,7 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
         p->total_ns = now_ns() - start;
         p->outside_ns = p->total_ns - p->kernel_ns;
     }
+    if (p->limits.stop && p->limits.stop->hit) return err_set(err, TL_E_CANCELLED, "stopped");
     return TL_OK;
 }
 
