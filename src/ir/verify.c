@@ -6,13 +6,15 @@ typedef struct checker {
     tl_error *err;
 } checker;
 
-static tl_status broken(const checker *c, const char *what) {
+static tl_status refuse(const checker *c, const char *whose, const char *what) {
     sbuf b = {0};
     ir_print_node(c->n, &b);
-    tl_status s = err_set(c->err, TL_E_PROGRAM, "internal: %s in %.*s", what, b.p ? (int)b.n : 1, b.p ? b.p : "?");
+    tl_status s = err_set(c->err, TL_E_PROGRAM, "%s%s in %.*s", whose, what, b.p ? (int)b.n : 1, b.p ? b.p : "?");
     sbuf_free(&b);
     return s;
 }
+
+static tl_status broken(const checker *c, const char *what) { return refuse(c, "internal: ", what); }
 
 static bool arity_ok(const ir_node *n) {
     switch (n->op) {
@@ -97,7 +99,7 @@ static tl_status check_node(const checker *c) {
     if (n->nlab > IR_MAX_LABELS || n->nout > n->nlab) return broken(c, "too many labels");
     if (n->sym && n->nout == 0) return broken(c, "a sum over the step's rows");
     for (int i = n->sym ? 1 : 0; i < n->nlab; i++)
-        if (n->size[i] < 1) return err_set(c->err, TL_E_UNSUPPORTED, "an axis without elements is stored or read in a step function: give its dim a size");
+        if (n->size[i] < 1) return refuse(c, "", "a step function cannot store an axis without elements (give its dim a size),"); // of a state or an input
     if (!arity_ok(n)) return broken(c, "a wrong number of inputs");
     int64_t inner = 1;
     for (int i = n->sym ? 1 : 0; i < n->nout; i++) inner *= n->size[i];

@@ -49,7 +49,7 @@ static void test_negative(void **state) {
 static void test_size(void **state) {
     (void)state;
     find(IR_RMS_NORM)->size[1] = 0;
-    expect("empty label", "RMS_NORM");
+    expect("axis without elements", "RMS_NORM");
 }
 
 static void test_inner(void **state) {
