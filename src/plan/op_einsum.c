@@ -80,6 +80,17 @@ static void pack_b(const plan *p, const tile *t, const tile_shape *s, int64_t pb
     }
 }
 
+// The next position of the folded labels but the last; false after the last one.
+static bool next_fold(const ir_node *n, const tile *t, int64_t *at, int64_t *pa, int64_t *pb) {
+    for (int l = n->nlab - 2; l >= n->nout; l--) {
+        *pa += t->a->stride[l], *pb += t->b->stride[l];
+        if (++at[l] < n->size[l]) return true;
+        *pa -= at[l] * t->a->stride[l], *pb -= at[l] * t->b->stride[l];
+        at[l] = 0;
+    }
+    return false;
+}
+
 static void tile_product(const plan *p, const kernel *k, const tile *t, const tile_shape *s, int thread, int64_t *work) {
     const ir_node *n = k->node;
     int last = n->nlab - 1;
@@ -94,14 +105,7 @@ static void tile_product(const plan *p, const kernel *k, const tile *t, const ti
             p->k->gemm(a, kc, b, t->n, t->c, t->ldc, t->m, t->n, kc);
             if (stopped_after(p, work, t->m * t->n * kc)) return;
         }
-        int l = last - 1;
-        for (; l >= n->nout; l--) {
-            pa += t->a->stride[l], pb += t->b->stride[l];
-            if (++at[l] < n->size[l]) break;
-            pa -= at[l] * t->a->stride[l], pb -= at[l] * t->b->stride[l];
-            at[l] = 0;
-        }
-        if (l < n->nout) return;
+        if (!next_fold(n, t, at, &pa, &pb)) return;
     }
 }
 
@@ -124,14 +128,7 @@ static void row_product(const plan *p, const kernel *k, const tile *t, int threa
             }
         }
         if (stopped_after(p, work, t->m * t->n * size)) return;
-        int l = last - 1;
-        for (; l >= n->nout; l--) {
-            pa += t->a->stride[l], pb += t->b->stride[l];
-            if (++at[l] < n->size[l]) break;
-            pa -= at[l] * t->a->stride[l], pb -= at[l] * t->b->stride[l];
-            at[l] = 0;
-        }
-        if (l < n->nout) return;
+        if (!next_fold(n, t, at, &pa, &pb)) return;
     }
 }
 
