@@ -339,6 +339,7 @@ dim_entry *dim_put(evaluator *ev, const char *name);
 // ---- interpreter -------------------------------------------------------------------------------------
 value eval(evaluator *ev, const ast_expr *e);
 value call_value(evaluator *ev, value callee, value *args, const str *names, int n, span at);
+value call_expr(evaluator *ev, const ast_expr *e);          // f(x, name = y); a relation is asked
 flow exec_block(evaluator *ev, const ast_stmt *list);
 flow exec(evaluator *ev, const ast_stmt *s);
 void poll_budget(evaluator *ev, span at);                  // an error when the program has run long enough or is to stop
@@ -355,6 +356,8 @@ value family_member(evaluator *ev, v_family *f, const int64_t *key, span at); //
 value path_value(evaluator *ev, v_path *p, span at);        // the tensor or metadata value that the path names
 void slice_bounds(evaluator *ev, const ast_index *ix, int64_t n, int64_t *lo, int64_t *hi); // of an axis of n
 value index_value(evaluator *ev, value base, const ast_expr *e); // X[1, 2:4] with known indices
+int64_t clamp_index(evaluator *ev, int64_t i, int64_t n, span at); // from the end where negative; outside n an error
+value bind_param(evaluator *ev, const ast_param *p, value v, span at); // its axes named and checked as declared
 str interpolate(evaluator *ev, const ast_expr *e);          // {expr} in a string
 value settle(evaluator *ev, value v, span at);              // parts are assembled
 
