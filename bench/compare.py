@@ -21,6 +21,7 @@ import time
 
 MEASURES = ["decode_tokens_per_second", "prompt_tokens_per_second"]
 COSTS = ["load_seconds", "first_token_seconds", "peak_rss_bytes"]
+SHARES = ["share", "read_bytes_per_second"]  # of tl alone: decoding against a plain read of the same weights in the same process
 DISTURBED = 0.1  # processors that others may keep busy in a round that counts
 
 
@@ -161,6 +162,9 @@ def summary(name, path, rounds):
         ratios = [x / y for x, y in zip(ours, theirs)]
         row[key] = {"tl": statistics.median(ours), "llama.cpp": statistics.median(theirs), "ratio": statistics.median(ratios),
                     "least": min(ratios), "most": max(ratios), "runs": list(zip(ours, theirs))}
+    for key in SHARES:  # what `tl bench` could not measure counts as 0
+        runs = [r[0].get("decode_memory", {}).get(key) or 0 for r in rounds]
+        row[key] = {"tl": statistics.median(runs), "runs": [(x, None) for x in runs]}
     return row
 
 
@@ -185,11 +189,12 @@ def markdown(info, rows, a):
     several = f" x {a.sequences}" if a.sequences > 1 else ""
     depth = f" after {a.depth}" if a.depth else ""
     out = [f"{info['cpu']}, {info['isa']} kernels, {a.threads} threads; medians of {a.rounds} pairs; llama.cpp: llama-cpp-python {info['peer']}", "",
-           f"| model | decode {a.decode}{several}{depth}: tl | llama.cpp | ratio (spread) | prefill {a.prompt}: tl | llama.cpp | ratio (spread) | first token | memory |",
-           "|---|---|---|---|---|---|---|---|---|"]
+           f"| model | decode {a.decode}{several}{depth}: tl | llama.cpp | ratio (spread) | of a plain read | prefill {a.prompt}: tl | llama.cpp | ratio (spread) | first token | memory |",
+           "|---|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         d, p, f, m = r[MEASURES[0]], r[MEASURES[1]], r["first_token_seconds"], r["peak_rss_bytes"]
         out.append(f"| {r['model']} | {d['tl']:.1f} | {d['llama.cpp']:.1f} | {d['ratio']:.2f} ({d['least']:.2f} to {d['most']:.2f}) "
+                   f"| {100 * r['share']['tl']:.0f} % of {r['read_bytes_per_second']['tl'] / 1e9:.0f} GB/s "
                    f"| {p['tl']:.1f} | {p['llama.cpp']:.1f} | {p['ratio']:.2f} ({p['least']:.2f} to {p['most']:.2f}) "
                    f"| {f['tl']:.2f} / {f['llama.cpp']:.2f} s | {m['tl'] / 1e6:.0f} / {m['llama.cpp'] / 1e6:.0f} MB |")
     return "\n".join(out)
@@ -224,7 +229,7 @@ def write_files(folder, info, rows, text):
         table = csv.writer(f)
         table.writerow(["model", "measure", "round", "tl", "llama.cpp"])
         for r in rows:
-            for key in MEASURES + COSTS:
+            for key in MEASURES + COSTS + SHARES:
                 table.writerows([r["model"], key, i + 1, x, y] for i, (x, y) in enumerate(r[key]["runs"]))
     plot(folder / "compare.png", info, rows)
 

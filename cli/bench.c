@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+enum { READS = 5 };
+
 typedef struct bench_args {
     model_args model;
     int64_t prompt, decode, depth;
@@ -16,6 +18,8 @@ typedef struct bench_args {
 
 typedef struct bench_result {
     double load, first_token, *prompt, *decode; // seconds; the two lists have one entry a repetition
+    double *reads;        // seconds of a plain read of the decoded weights, READS of each repetition
+    tl_weight_read read;  // the last one
     json_t *profile;
 } bench_result;
 
@@ -77,6 +81,16 @@ static void empty(opened *o, int sequences) {
     for (int i = 0; i < sequences; i++) tl_seq_cut(o->session, i, 0);
 }
 
+// Plain reads of the weights, right after they were decoded with.
+static tl_status read_weights(const bench_args *a, const opened *o, bench_result *r, int repetition, tl_error *err) {
+    for (int i = 0; i < READS && a->decode; i++) {
+        tl_status status = tl_session_read_weights(o->session, &r->read, err);
+        if (status != TL_OK) return status;
+        r->reads[repetition * READS + i] = r->read.seconds;
+    }
+    return TL_OK;
+}
+
 static tl_status measure(const bench_args *a, opened *o, bench_result *r, tl_error *err) {
     double unused;
     for (int i = 0; i < a->repeat; i++) {
@@ -84,6 +98,7 @@ static tl_status measure(const bench_args *a, opened *o, bench_result *r, tl_err
         tl_status status = a->prompt ? bench_fill(o, 1, a->prompt, &r->prompt[i], err) : TL_OK;
         if (status == TL_OK && a->decode) status = bench_fill(o, a->sequences, a->depth, &unused, err);
         if (status == TL_OK && a->decode) status = bench_decode(o, a->sequences, a->decode, &r->decode[i], err);
+        if (status == TL_OK) status = read_weights(a, o, r, i, err);
         if (status != TL_OK) return status;
     }
     return TL_OK;
@@ -178,26 +193,53 @@ static json_t *list_of_rates(const double *seconds, int n, int64_t tokens) {
     return list;
 }
 
+// Decoding against a plain read of the same memory: bytes a second of both, weights and the cache's share of them.
+typedef struct memory_use {
+    double weights, cache; // bytes of a step
+    double decode, with_cache, plain; // bytes a second; NAN: not measured
+} memory_use;
+
+static memory_use against_memory(const bench_args *a, const bench_result *r) {
+    memory_use b = {.weights = r->read.bytes, .decode = NAN, .with_cache = NAN, .plain = NAN};
+    if (!a->decode || r->read.bytes <= 0) return b;
+    double steps = (double)a->decode / median(r->decode, a->repeat), last = (double)(a->depth + a->decode);
+    b.cache = r->read.cache_bytes * (double)a->sequences * ((double)a->depth + 0.5 * (double)a->decode) / last; // of the middle step
+    b.decode = b.weights * steps;
+    b.with_cache = (b.weights + b.cache) * steps;
+    b.plain = b.weights / median(r->reads, a->repeat * READS);
+    return b;
+}
+
+static json_t *json_bandwidth(const memory_use *b) {
+    return json_pack("{s:f, s:f, s:o, s:o, s:o, s:o}", "weight_bytes", b->weights, "cache_bytes", b->cache, "bytes_per_second", json_real_or_null(b->decode),
+                     "with_cache_bytes_per_second", json_real_or_null(b->with_cache), "read_bytes_per_second", json_real_or_null(b->plain),
+                     "share", json_real_or_null(b->with_cache / b->plain));
+}
+
 static int print_result(const bench_args *a, const opened *o, const bench_result *r) {
     char cpu[200];
     double prompt = a->prompt ? (double)a->prompt / median(r->prompt, a->repeat) : NAN;
     double said = a->decode ? (double)(a->decode * a->sequences) / median(r->decode, a->repeat) : NAN;
+    memory_use b = against_memory(a, r);
     cpu_name(cpu, sizeof cpu);
     if (a->json)
         return print_json(json_pack(
-            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:s, s:o, s:s, s:o*}", "prompt_tokens_per_second",
+            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:s, s:o, s:s, s:o, s:o*}", "prompt_tokens_per_second",
             json_real_or_null(prompt), "decode_tokens_per_second", json_real_or_null(said), "load_seconds", r->load,
             "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "prompt_runs",
             list_of_rates(r->prompt, a->prompt ? a->repeat : 0, a->prompt), "decode_runs",
             list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
             (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "isa", tl_engine_isa(o->engine),
-            "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "profile", r->profile));
+            "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "decode_memory", json_bandwidth(&b), "profile", r->profile));
     printf("%s\n%s, %d threads, %s kernels", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
     if (strcmp(tl_engine_device(o->engine), "cpu") != 0) printf("; %s", tl_engine_device(o->engine));
     putchar('\n');
     if (a->prompt) printf("prompt %6lld tokens   %9.1f tokens/s\n", (long long)a->prompt, prompt);
     if (a->decode && a->sequences > 1) printf("decode %6lld x %-4d     %9.1f tokens/s\n", (long long)a->decode, a->sequences, said);
     else if (a->decode) printf("decode %6lld tokens   %9.1f tokens/s\n", (long long)a->decode, said);
+    if (b.plain > 0)
+        printf("decode reads           %9.1f GB/s of weights, %.1f with the cache: %.0f %% of a plain read of these weights (%.1f GB/s)\n", 1e-9 * b.decode,
+               1e-9 * b.with_cache, 100 * b.with_cache / b.plain, 1e-9 * b.plain);
     printf("load                   %9.3f s\nfirst token            %9.3f s\npeak memory            %9.1f MB\n", r->load, r->first_token,
            1e-6 * peak_bytes());
     if (r->profile) {
@@ -234,11 +276,12 @@ static int open_and_time(const bench_args *a, opened *o, bench_result *r) {
 static int bench(const bench_args *a) {
     opened o = {0};
     tl_error err;
-    bench_result r = {.prompt = calloc((size_t)a->repeat, sizeof(double)), .decode = calloc((size_t)a->repeat, sizeof(double))};
-    int status = r.prompt && r.decode ? open_and_time(a, &o, &r) : fail("bench", "out of memory");
+    bench_result r = {.prompt = calloc((size_t)a->repeat, sizeof(double)), .decode = calloc((size_t)a->repeat, sizeof(double)),
+                      .reads = calloc((size_t)a->repeat * READS, sizeof(double))};
+    int status = r.prompt && r.decode && r.reads ? open_and_time(a, &o, &r) : fail("bench", "out of memory");
     if (status == 0) status = measure(a, &o, &r, &err) == TL_OK && (!a->profile || profile(a, &o, &r, &err) == TL_OK) ? print_result(a, &o, &r) : fail_with("bench", &err);
     opened_free(&o);
-    free(r.prompt), free(r.decode);
+    free(r.prompt), free(r.decode), free(r.reads);
     return status;
 }
 

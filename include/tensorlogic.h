@@ -249,6 +249,14 @@ TL_API tl_status tl_session_recorded(const tl_session *s, tl_profile_kernel **li
 // Bytes a second that the engine's threads read from memory (measured, about 0.1 s); 0 without memory for it.
 TL_API double tl_engine_read_bandwidth(tl_engine *e);
 
+// What bounds decoding: the weights of a step of one row, as they lie in memory for the engine's kernels, read once by its threads
+// with plain loads. (How fast memory is depends on how the system backs it: only the same bytes compare.)
+typedef struct tl_weight_read {
+    double bytes, seconds;  // 0 bytes where the model is on a device
+    double cache_bytes;     // of the cache that such a step reads besides; not read here
+} tl_weight_read;
+TL_API tl_status tl_session_read_weights(const tl_session *s, tl_weight_read *out, tl_error *err);
+
 // ---- sampling --------------------------------------------------------------------------------------
 // A token is chosen by a chain of samplers, each of which changes or thins out the candidates. Names and meanings as in
 // llama.cpp; docs/generation.md has them all. What is 0 is off, unless something else is said.

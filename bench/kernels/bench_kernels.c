@@ -6,13 +6,14 @@
 // alike; medians are printed. Weights are many copies of one matrix, MEGABYTES in all, so that every pass reads memory.
 // Columns: time of one product, weight bytes per second, the share of the read bandwidth (measured the same way, in the
 // same run), multiply-adds per second. -w: activations as ACT_Q16. -c: processor time (one thread on a busy machine).
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/pool.h"
 #include "cpu/linear.h"
 
-enum { MOST = 32, CHUNK_ROWS = 64 };
+enum { HUGE_PAGE = 2 << 20, MOST = 32, CHUNK_ROWS = 64 };
 
 typedef struct list {
     int64_t v[MOST], w[MOST]; // w: second number of NxK
@@ -213,8 +214,9 @@ int main(int argc, char **argv) {
         size_t one = linear_bytes(DT_F32, LINEAR_I16, o.shapes.v[i], o.shapes.w[i]);
         bytes = one > bytes && one < (size_t)2 << 30 ? one : bytes;
     }
-    uint8_t *memory = mem_alloc_aligned(bytes, 4096);
+    uint8_t *memory = mem_alloc_aligned((bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, HUGE_PAGE);
     if (!memory) return 1;
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); // as a model's weights are
     tl_dtype filled = DT_COUNT;
     for (int t = 0; t < o.types.n; t++) {
         tl_dtype type = (tl_dtype)o.types.v[t];

@@ -7,6 +7,7 @@
 // in the step, or on which.
 #ifndef TL_PLAN_H
 #define TL_PLAN_H
+#include "base/bandwidth.h"
 #include "base/pool.h"
 #include "cpu/kernels.h"
 #include "ir/ir.h"
@@ -91,6 +92,9 @@ tl_status plan_record(plan *p, size_t most, tl_error *err);
 // Of one thread, in order; *n is how many there were, of which the first `most` are there.
 size_t plan_record_room(const plan *p); // `most`
 const plan_event *plan_recorded(const plan *p, int thread, size_t *n);
+
+// What one row's products read of their matrices, in order of execution: at most plan_kernel_count() stretches; how many.
+size_t plan_matrix_reads(const plan *p, read_stretch *list);
 
 // The definition of results: evaluates the graph element by element, sums in double; states are written at the end.
 // out[i] becomes output i as float32, to be freed with mem_free. For tests and for finding faults: slow, and takes much memory.

@@ -428,6 +428,18 @@ const plan_event *plan_recorded(const plan *p, int thread, size_t *n) {
     return p->events ? p->events + (size_t)thread * p->most_events : NULL;
 }
 
+size_t plan_matrix_reads(const plan *p, read_stretch *list) {
+    size_t n = 0;
+    for (int i = 0; i < p->n_kernels && !p->device; i++) {
+        if (p->kernels[i]->kind != K_TILE) continue;
+        const linear_args *l = p->kernels[i]->args;
+        size_t first = (size_t)(l->row0 / CPU_ROW_GROUP) * l->group_bytes;
+        if (l->m.layout == 0) first = (size_t)l->row0 * l->m.row_bytes;
+        list[n++] = (read_stretch){(const char *)l->m.data + first, l->m.layout ? (size_t)linear_groups(l) * l->group_bytes : (size_t)l->n * l->m.row_bytes};
+    }
+    return n;
+}
+
 int plan_kernel_count(const plan *p) { return p->n_kernels; }
 
 plan_kernel_time plan_kernel_timing(const plan *p, int i) {

@@ -144,3 +144,19 @@ double tl_engine_read_bandwidth(tl_engine *e) {
     mem_free_aligned(data);
     return rate;
 }
+
+tl_status tl_session_read_weights(const tl_session *s, tl_weight_read *out, tl_error *err) {
+    const plan *p = tl_session_plan(s);
+    read_stretch *list = mem_calloc((size_t)plan_kernel_count(p) + 1, sizeof *list);
+    if (!list) return err_set(err, TL_E_MEMORY, "out of memory");
+    size_t n = plan_matrix_reads(p, list);
+    *out = (tl_weight_read){0};
+    for (size_t i = 0; i < n; i++) out->bytes += (double)list[i].bytes;
+    out->seconds = read_stretches(session_model(s)->engine->threads, list, n);
+    mem_free(list);
+    for (int i = 0; i < plan_kernel_count(p); i++) {
+        const ir_node *node = plan_kernel_timing(p, i).node;
+        if (node->op == IR_ATTENTION) out->cache_bytes += node_bytes(node, session_cached(s));
+    }
+    return TL_OK;
+}

@@ -132,6 +132,9 @@ class Text(ModelCase):
         for key in ("prompt_tokens_per_second", "decode_tokens_per_second", "load_seconds", "first_token_seconds", "peak_rss_bytes"):
             self.assertGreater(found[key], 0)
         self.assertEqual(found["threads"], 1)
+        memory = found["decode_memory"]  # of the tiny model's weights, each read once a step
+        self.assertTrue(0 < memory["weight_bytes"] < found["peak_rss_bytes"] and memory["read_bytes_per_second"] > 0 and memory["share"] > 0)
+        self.assertGreater(memory["cache_bytes"], 0)
         self.assertIn(b"tokens/s", self.on("bench", "-p", "8", "-n", "2", "-r", "1"))
 
     def test_bench_of_several_sequences(self):
