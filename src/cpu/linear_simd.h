@@ -11,6 +11,7 @@ enum {
     FEW_MOST = 8,                 // rows up to which codes are unpacked directly, 4 rows at a time
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
+    ONE_AHEAD = 10 << 10,         // bytes that a single row asks for in advance
     STREAMS = 4,                  // groups that a few rows meet together
     SPAN = HALVES == 1 ? 2 : HALVES, // most vectors of weights that a tile of rows meets
 };
@@ -137,6 +138,29 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
         for (int r = 0; r < rows; r++) store_lanes(y + r * ldy + c * LINEAR_ROWS, n1 - n0 - c * LINEAR_ROWS, acc[c][r]);
 }
 
+// One row walks the groups one after the other: a single stream through memory, asked for ONE_AHEAD bytes in advance. That
+// is what memory gives fastest: the more so the longer the caller's range.
+INLINE void one_row(tl_dtype t, bool wide, const cpu_matrix *w, const uint8_t *x, float *y, int64_t n0, int64_t n1) {
+    const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1);
+    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
+    for (int64_t n = n0; n < n1; n += LINEAR_ROWS) {
+        const uint8_t *a = x;
+        VF acc[1][SPAN];
+        for (int h = 0; h < HALVES; h++) acc[0][h] = vf_splat(0);
+        for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
+            size_t ahead = (size_t)(end - g) > ONE_AHEAD ? ONE_AHEAD : 0;
+            UNROLL
+            for (int s = 0; s < subs_of(t); s++, a += act) {
+                int part = block_bytes(t) / subs_of(t);
+                UNROLL
+                for (int i = 0; i < part; i += 64) __builtin_prefetch(g + s * part + i + ahead);
+                block_mac(t, false, 1, wide, HALVES, g, s, &a, acc);
+            }
+        }
+        store_lanes(y + n - n0, n1 - n, acc[0]);
+    }
+}
+
 // ---- expanded ----------------------------------------------------------------------------------------
 // n expanded blocks against R rows whose first block is at x; sums continue in sum[R][16], those of a second group's
 // BATCH rows further on.
@@ -170,6 +194,12 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
     expand_fn *expand;
 } kernels;
 
+#define ONE_ROW(T, WIDE)                                                                                               \
+    static void direct_##T##_1_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,     \
+                                      int64_t n0, int64_t n1) {                                                        \
+        (void)stride, (void)ldy;                                                                                       \
+        one_row(DT_##T, WIDE, w, x, y, n0, n1);                                                                        \
+    }
 #define DIRECT(T, R, WIDE)                                                                                             \
     static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, \
                                           int64_t n0, int64_t n1) {                                                    \
@@ -180,7 +210,7 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
         tile(DT_##T, R, WIDE, HALVES, e, n, x, stride, sum);                                                           \
     }
 #define FORMAT(T)                                                                                                      \
-    DIRECT(T, 1, 0) DIRECT(T, 1, 1)                                                                                    \
+    ONE_ROW(T, 0) ONE_ROW(T, 1)                                                                                        \
     static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
 #ifdef LINEAR_PAIRS
 #define PAIR(T, R, WIDE)                                                                                               \
@@ -217,6 +247,10 @@ static const kernels table[DT_COUNT] = {
 static int next_kernel(const cpu_matrix *w, int64_t left) { return left >= 4 && !w->wide ? 2 : left >= 2; }
 
 static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    if (rows == 1) {
+        table[w->type].direct[w->wide][0](w, x, stride, y + n0, ldy, n0, n1);
+        return;
+    }
     for (int64_t n = n0; n < n1; n += STREAMS * LINEAR_ROWS) {
         int64_t end = n1 - n < STREAMS * LINEAR_ROWS ? n1 : n + STREAMS * LINEAR_ROWS;
         for (int64_t r = 0; r < rows;) {
