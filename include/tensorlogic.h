@@ -130,6 +130,7 @@ typedef struct tl_session_options {
     int64_t n_batch;    // most rows in one step; 0: 512
     int32_t n_seq;      // most sequences; 0: 1
     const char *cache_type; // "f16", "f32", "q8_0", "q4_0"; NULL: what the program declares
+    bool hidden;        // steps give what the logits are made from instead of logits: [wanted rows, tl_session_width]
     bool keep_released; // slots that no sequence owns are overwritten last, for tl_seq_share; else first, which takes less memory
     // For seeing inside (docs/inside.md); all may be left out.
     const char *watch;      // patterns of bindings whose values are wanted: "X A[l=3] blk.*.G". No result changes by it
@@ -141,6 +142,7 @@ TL_API tl_status tl_session_new(tl_model *m, const tl_session_options *options, 
 TL_API void tl_session_free(tl_session *s);
 TL_API int64_t tl_session_n_ctx(const tl_session *s);
 TL_API int64_t tl_session_n_batch(const tl_session *s);
+TL_API int64_t tl_session_width(const tl_session *s); // numbers of a row that a step gives: the vocabulary's, or those of a hidden state
 typedef struct tl_memory {
     double weights;   // bytes, as the session reads them: converted ones and those in the mapped file
     double cache;     // for n_ctx tokens; taken as they come

@@ -24,6 +24,7 @@ struct tl_batch {
 };
 
 tl_status tl_batch_new(tl_session *s, tl_batch **out, tl_error *err) {
+    if (session_is_hidden(s)) return err_set(err, TL_E_USAGE, "a session of hidden states has no logits to choose tokens from");
     tl_batch *b = mem_calloc(1, sizeof *b);
     if (!b) return err_set(err, TL_E_MEMORY, "out of memory");
     b->s = s;

@@ -227,6 +227,7 @@ static tl_status run(search *x, const float *logits, tl_error *err) {
 
 // ---- life ----------------------------------------------------------------------------------------
 static tl_status check_options(const tl_session *s, size_t n, const tl_beam_options *o, tl_error *err) {
+    if (session_is_hidden(s)) return err_set(err, TL_E_USAGE, "a session of hidden states has no logits to choose tokens from");
     if (o->beams < 1 || o->beams > 10000) return err_set(err, TL_E_USAGE, "beams: from 1 to 10000");
     if (o->most < 1) return err_set(err, TL_E_USAGE, "a beam search needs a greatest length of at least 1 token");
     if (o->groups < 0 || (o->groups > 1 && o->beams % o->groups)) return err_set(err, TL_E_USAGE, "%d groups do not divide %d beams", o->groups, o->beams);

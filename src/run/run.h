@@ -93,5 +93,6 @@ void tl_session_print_ir(const tl_session *s, sbuf *out);
 plan *tl_session_plan(const tl_session *s);
 const tl_model *session_model(const tl_session *s);
 int32_t session_sequences(const tl_session *s); // how many there can be
+bool session_is_hidden(const tl_session *s); // steps give hidden states: there is nothing to choose a token from
 int64_t session_cached(const tl_session *s); // positions that attention reads for a row of the longest sequence
 #endif

@@ -82,6 +82,17 @@ static tl_status copy_patches(tl_session *s, const char *const *list, tl_error *
     return ok ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory");
 }
 
+// Makes the graph end where its last product begins: at what the logits are made from, [wanted rows, width].
+static tl_status end_before_logits(ir_graph *g, tl_error *err) {
+    const ir_node *n = g->outputs[0];
+    while (n->op != IR_LINEAR && n->n_in > 0 && n->in[0].node->sym == SYM_OUT) n = n->in[0].node; // a soft cap, a scale
+    ir_node *x = n->op == IR_LINEAR ? n->in[0].node : NULL;
+    bool whole = x && x->sym == SYM_OUT && x->nout == 2 && x->type == DT_F32 && n->in[0].offset == 0 && n->in[0].stride[0] == x->size[1];
+    if (!whole) return err_set(err, TL_E_UNSUPPORTED, "the program's result is no product of a matrix with a value for each row: there are no hidden states in front of it");
+    g->outputs[0] = x;
+    return TL_OK;
+}
+
 static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype type, tl_error *err) {
     bool watched = so->watch || so->lens;
     if (watched && s->m->adapters.n) return err_set(err, TL_E_UNSUPPORTED, "values cannot be watched while an adapter changes the model");
@@ -90,6 +101,9 @@ static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype typ
     TL_TRY(copy_patches(s, so->patches, err));
     TL_TRY(session_trace(s->m, s->patches, &o, &s->g, &s->states, err));
     ir_rewrite(&s->g);
+    if (so->hidden) TL_TRY(end_before_logits(&s->g, err));
+    s->width = s->g.outputs[0]->inner;
+    s->hidden = so->hidden;
     TL_TRY(adapt(s, err));
     ir_fuse_maps(&s->g);
     if (watched) {
@@ -148,6 +162,8 @@ void tl_session_free(tl_session *s) {
 
 int64_t tl_session_n_ctx(const tl_session *s) { return s->n_ctx; }
 int64_t tl_session_n_batch(const tl_session *s) { return s->n_batch; }
+int64_t tl_session_width(const tl_session *s) { return s->width; }
+bool session_is_hidden(const tl_session *s) { return s->hidden; }
 tl_memory tl_session_memory(const tl_session *s) {
     tl_memory all = {.workspace = (double)plan_workspace_bytes(s->p)};
     for (const ev_state *st = s->states; st; st = st->next) all.cache += (double)st->ir.slot_bytes * (double)st->ir.slots;

@@ -29,7 +29,8 @@ struct tl_session {
     int64_t rows, outs;    // of the last step
     char **patches;        // ended by NULL
     tl_dtype cache_type;
-    bool trap;
+    bool trap, hidden;
+    int64_t width;         // of a row that a step gives
 };
 
 void session_append(tl_session *s, sequence *q, int32_t slot); // one position more, for a slot that is taken or shared

@@ -157,9 +157,9 @@ def block(m, x, layer, activation, change):
     return x + residual * y
 
 
-def forward_all(path, sequences, change=None):
-    """Logits float32 [tokens, vocab] of each sequence of ids, apart from one another; a layer is dequantized once for all."""
-    m, change = Model(path), change or {}
+def hidden_all(m, sequences, change=None):
+    """What the last norm makes, float32 [tokens, width], of each sequence of ids, apart from one another."""
+    change = change or {}
     if m.arch not in ("llama", "qwen2", "gemma", "gemma3"):
         raise SystemExit(f"oracle: no architecture {m.arch}")
     gemma = m.arch.startswith("gemma")
@@ -171,8 +171,15 @@ def forward_all(path, sequences, change=None):
         m.ready = {"token_embd.weight": table}
         xs = [block(m, x, layer, activation, change) for x in xs]
     norm, eps = m["output_norm.weight"], m.key("attention.layer_norm_rms_epsilon")
-    head = m["output.weight"] if m.has("output.weight") else table
-    return [(rms_norm(x, norm, eps) @ head.T).astype(F32) for x in xs]
+    return [rms_norm(x, norm, eps).astype(F32) for x in xs]
+
+
+def forward_all(path, sequences, change=None):
+    """Logits float32 [tokens, vocab] of each sequence of ids; a layer is dequantized once for all."""
+    m = Model(path)
+    xs = hidden_all(m, sequences, change)
+    head = m["output.weight"] if m.has("output.weight") else m["token_embd.weight"]
+    return [(x @ head.T).astype(F32) for x in xs]
 
 
 def forward(path, ids, change=None):
