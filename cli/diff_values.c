@@ -167,21 +167,23 @@ static void put_worst(const tl_watch *w, const difference *d, size_t tokens, cha
 
 static bool diverges(const comparison *c, size_t i) { return c->d[i].other && (!c->d[i].shapes || nmse(&c->d[i]) > c->args->limit); }
 
+static bool differs(const difference *d) { return !d->shapes || d->v.dd > 0 || d->v.apart; }
+
 static int print_text(const comparison *c) {
-    size_t missing = 0, first = c->n;
+    size_t missing = 0, first = c->n, differ = 0;
     char where[600], worst[200];
     tl_watch w;
-    printf("%-14s %10s %12s %11s  %-28s %s\n", "name", "NMSE", "cosine", "largest", "at", "where");
+    for (size_t i = 0; i < c->n; i++) c->d[i].other ? differ += differs(&c->d[i]) : missing++;
+    if (differ || c->args->all) printf("%-14s %10s %12s %11s  %-28s %s\n", "name", "NMSE", "cosine", "largest", "at", "where");
     for (size_t i = 0; i < c->n; i++) {
         const difference *d = &c->d[i];
         tl_session_watch_at(c->a.o.session, i, &w);
-        missing += !d->other;
         if (!d->other) continue;
         if (first == c->n && diverges(c, i)) first = i;
         inside_place(&w, where, sizeof where);
         put_worst(&w, d, c->tokens, worst, sizeof worst);
         if (!d->shapes) printf("%-14s the shapes differ%*s %s\n", w.key, 44, "", where);
-        else if (d->v.dd > 0 || d->v.apart || c->args->all)
+        else if (differs(d) || c->args->all)
             printf("%-14s %10.3g %12.9f %11.4g  %-28s %s%s\n", w.key, nmse(d), difference_cosine(&d->v), d->v.worst, worst, where, d->v.apart ? "  (values that are not finite differ)" : "");
     }
     if (first < c->n) {
@@ -191,8 +193,10 @@ static int print_text(const comparison *c) {
         printf("\nthe first that diverges (NMSE over %g): %s, %s", c->args->limit, w.key, where);
         if (c->d[first].shapes) printf(": NMSE %.3g, cosine %.9f, largest error %.4g at [%s]", nmse(&c->d[first]), difference_cosine(&c->d[first].v), c->d[first].v.worst, worst);
         printf("\n");
-    } else {
+    } else if (differ) {
         printf("\nno value diverges (NMSE over %g)\n", c->args->limit);
+    } else {
+        printf("%sall %zu values are the same\n", c->args->all ? "\n" : "", c->n - missing);
     }
     if (missing) printf("%zu values of A have none of the same name in B\n", missing);
     if (c->rows) printf("logits: KL divergence %.3g a token, the most probable token differs at %" PRId64 " of %" PRId64 " positions\n", c->kl / (double)c->rows, c->changed, c->rows);

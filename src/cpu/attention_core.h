@@ -5,14 +5,15 @@
 // and values. Chunk by chunk: scores (each key converted once for all vectors), softmax weights, weighted values; then the
 // chunk's (max, sum, values) are folded into the running ones, or left in `work` for the thread that merges.
 //
-// What keeps a row's bits its own: a score is a sum over lanes of d, then over lanes by halves, whatever tile computes it;
-// weights stand at their entry's place in the chunk, 0 where the row may not read, and are summed lane by lane; values
+// What keeps a row's bits its own: a score is a sum over d as sums.h says, whatever tile computes it;
+// weights stand at their entry's place in the chunk, 0 where the row may not read, and are summed likewise; values
 // are added in the order of entries, and only entries that the row reads touch it (a NaN elsewhere stays elsewhere).
 #include <math.h>
 
 #include "cpu/attention.h"
 #include "cpu/convert_core.h"
 #include "cpu/math_core.h"
+#include "cpu/sums.h"
 
 enum {
     QK_KEYS = 4,
@@ -138,12 +139,12 @@ V_INLINE vf load_some(bool half, const void *p, int64_t d) {
     return half ? v_load_f16((const uint16_t *)p + d) : v_load((const float *)p + d);
 }
 
-// Scores of `rows` vectors with four keys (float32, or float16 read in place).
-V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, const void *const key[QK_KEYS], int64_t dk, float *out) {
-    vf s[QK_ROWS][QK_KEYS];
+// The lanes of one part of the sums of `rows` vectors times four keys (float32, or float16 read in place).
+V_INLINE void score_part(int rows, bool half, const float *q, int64_t stride, const void *const key[QK_KEYS], int part, int64_t dk,
+                         vf s[QK_ROWS][QK_KEYS]) {
     V_UNROLL for (int r = 0; r < rows; r++)
         V_UNROLL for (int j = 0; j < QK_KEYS; j++) s[r][j] = v_zero();
-    for (int64_t d = 0; d < dk; d += V_N) {
+    for (int64_t d = part * V_N; d < dk; d += SUM_LANES) {
         vf x[QK_ROWS];
         V_UNROLL for (int r = 0; r < rows; r++) {
             x[r] = v_load(q + r * stride + d);
@@ -155,8 +156,20 @@ V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, co
             V_UNROLL for (int r = 0; r < rows; r++) s[r][j] = v_fma(x[r], y, s[r][j]);
         }
     }
-    V_UNROLL for (int r = 0; r + 1 < rows; r += 2) v_hsum4x2(out + r * WEIGHTS, out + (r + 1) * WEIGHTS, s[r], s[r + 1]);
-    if (rows % 2) v_hsum4(out + (rows - 1) * WEIGHTS, s[rows - 1]);
+}
+
+// Scores of `rows` vectors with four keys. Where the lanes take several vectors, one after the other: there are no registers for more.
+V_INLINE void score_tile(int rows, bool half, const float *q, int64_t stride, const void *const key[QK_KEYS], int64_t dk, float *out) {
+    vf s[PARTS][QK_ROWS][QK_KEYS];
+    V_UNROLL for (int p = 0; p < PARTS; p++) score_part(rows, half, q, stride, key, p, dk, s[p]);
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int j = 0; j < QK_KEYS; j++) {
+            vf lanes[PARTS];
+            V_UNROLL for (int p = 0; p < PARTS; p++) lanes[p] = s[p][r][j];
+            s[0][r][j] = join_parts(lanes);
+        }
+    V_UNROLL for (int r = 0; r + 1 < rows; r += 2) v_hsum4x2(out + r * WEIGHTS, out + (r + 1) * WEIGHTS, s[0][r], s[0][r + 1]);
+    if (rows % 2) v_hsum4(out + (rows - 1) * WEIGHTS, s[0][rows - 1]);
 }
 
 V_INLINE void score_rows(const tile *t, bool half, int n, const float *q, const void *const key[QK_KEYS], float *out) {
@@ -221,8 +234,8 @@ static void weigh(tile *t, int i, int lo, int hi) {
     const attn_args *a = t->a;
     const uint32_t *bits = t->bits[i];
     float *w = t->weights + (int64_t)i * WEIGHTS;
-    vf none = v_set1(-INFINITY), top = none, sum = v_zero();
-    int from = lo / V_N * V_N;
+    vf none = v_set1(-INFINITY), top = none, sum[PARTS];
+    int from = lo / SUM_LANES * SUM_LANES;
     for (int j = from; j < hi; j += V_N) {
         vf s = v_load(w + j);
         if (a->softcap == 0 && bits[j / 32] == UINT32_MAX) { // the usual case
@@ -236,13 +249,16 @@ static void weigh(tile *t, int i, int lo, int hi) {
     }
     float max = v_hmax(top);
     vf base = v_set1(max == -INFINITY ? 0.0f : max);
-    for (int j = from; j < hi; j += V_N) {
-        vf p = v_exp_weight(v_sub(v_load(w + j), base));
-        v_store(w + j, p);
-        sum = v_add(sum, p);
-    }
+    V_UNROLL for (int p = 0; p < PARTS; p++) sum[p] = v_zero();
+    for (int j = from; j < hi; j += SUM_LANES)
+        V_UNROLL for (int p = 0; p < PARTS; p++) {
+            if (j + p * V_N >= hi) break;
+            vf e = v_exp_weight(v_sub(v_load(w + j + p * V_N), base));
+            v_store(w + j + p * V_N, e);
+            sum[p] = v_add(sum[p], e);
+        }
     t->max[i] = max;
-    t->sum[i] = v_hsum(sum);
+    t->sum[i] = sum_parts(sum);
 }
 
 // ---- values ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// gemm_core.h - the float32 product, dot and axpy in the words of simd_*.h; included once by each vec_ISA.c.
+// gemm_core.h - the float32 product and axpy in the words of simd_*.h; included once by each vec_ISA.c.
 //
 // c += a b is taken in blocks of k that start at multiples of GEMM_K: inside a block an element's products are added in
 // the order of k to a sum that starts at 0, and the block's sum is added to c. So no element depends on m, n or tiling.
@@ -87,16 +87,6 @@ static void V_NAME(gemm)(const float *a, int64_t lda, const float *b, int64_t ld
             for (int64_t j = 0; j < n; j += GEMM_STRIP)
                 V_NAME(gemm_strip)(a + i * lda + p, b + p * ldb + j, ldb, c + i * ldc + j, n - j < GEMM_STRIP ? n - j : GEMM_STRIP, some_k);
     }
-}
-
-static float V_NAME(dot)(const float *a, const float *b, int64_t n) {
-    vf s[SUMS] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    int64_t i = 0;
-    for (; i + SUMS * V_N <= n; i += SUMS * V_N)
-        V_UNROLL for (int j = 0; j < SUMS; j++) s[j] = v_fma(v_load(a + i + j * V_N), v_load(b + i + j * V_N), s[j]);
-    for (; i + V_N <= n; i += V_N) s[0] = v_fma(v_load(a + i), v_load(b + i), s[0]);
-    if (i < n) s[0] = v_fma(v_loadn(a + i, n - i), v_loadn(b + i, n - i), s[0]);
-    return sum_up(s);
 }
 
 static void V_NAME(axpy)(float s, const float *x, float *y, int64_t n) {

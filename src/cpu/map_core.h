@@ -1,6 +1,5 @@
 // map_core.h - the elementwise operations of map.def in the words of simd_*.h; included by vec_core.h.
-// What rounds once per operation in C does so here (arithmetic, comparisons, MOD): equal to `ref` bit for bit. The rest
-// follows the same formula with math_core.h's functions. POW is libm's.
+// Equal to `ref` bit for bit: the same operations, with math_core.h's functions. POW is libm's.
 #include "cpu/math_core.h"
 #include "cpu/vec_ops.h"
 

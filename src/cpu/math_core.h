@@ -1,10 +1,9 @@
-// math_core.h - transcendental functions of vectors of float32, in the words of simd_*.h.
-// Polynomials are minimax fits (weighted least squares on Chebyshev nodes) of the expressions beside them. Bounds that
-// tests/cpu_vec holds them to, against double on every 8195th float32: exp 1.5 ulp; log, sin, cos, erf 2; tanh 3.
-// Infinities and NaN behave as in C's <math.h>; subnormal arguments and results are kept.
+// math_core.h - transcendental functions of vectors of float32, in the words of simd_*.h: math_ref.h's operations, so its bits.
 #ifndef TL_CPU_MATH_CORE_H
 #define TL_CPU_MATH_CORE_H
 #include <math.h>
+
+#include "cpu/math_poly.h"
 
 // c[0] + c[1] x + .. + c[n - 1] x^(n - 1)
 V_INLINE vf v_poly(vf x, const float *c, int n) {
@@ -12,12 +11,6 @@ V_INLINE vf v_poly(vf x, const float *c, int n) {
     V_UNROLL for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
     return y;
 }
-
-#define LN2_HI 0x1.62e4p-1f // ln 2 in two parts; the first has 15 bits, so its products with exponents are exact
-#define LN2_LO 0x1.7f7d1cp-20f
-
-// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2
-static const float exp_poly[6] = {0x1p-1f, 0x1.555556p-3f, 0x1.55548p-5f, 0x1.11108p-7f, 0x1.6d9686p-10f, 0x1.a1b4f4p-13f};
 
 V_INLINE vf v_exp_reduced(vf x, vf *n) { // e^x / 2^n
     *n = v_rint(v_mul(x, v_set1(0x1.715476p+0f)));
@@ -37,10 +30,6 @@ V_INLINE vf v_exp_weight(vf x) {
     vf n, y = v_exp_reduced(v_max(v_set1(-87.33f), x), &n);
     return v_sel(tiny, v_zero(), v_scale2_normal(y, n));
 }
-
-// (ln(1 + f) - f + f^2 / 2) / f^3 for sqrt(1/2) <= 1 + f <= sqrt(2)
-static const float log_poly[9] = {0x1.555546p-2f,  -0x1.000006p-2f, 0x1.99a4f6p-3f,  -0x1.555cccp-3f, 0x1.23322ap-3f,
-                                  -0x1.fc07cap-4f, 0x1.e728a6p-4f,  -0x1.deffe2p-4f, 0x1.14c9d8p-4f};
 
 V_INLINE vf v_log(vf x) {
     vm small = v_lt(x, v_set1(0x1p-126f));
@@ -65,20 +54,12 @@ V_INLINE vf v_log1p(vf u) {
     return v_sel(v_eq(u, v_set1(INFINITY)), u, y);
 }
 
-// (tanh(x) - x) / x^3 by s = x^2, |x| < 0.625
-static const float tanh_poly[6] = {-0x1.555554p-2f, 0x1.111066p-3f, -0x1.b9ee9p-5f, 0x1.638b56p-6f, -0x1.0bf4f6p-7f, 0x1.18e1c4p-9f};
-
 V_INLINE vf v_tanh(vf x) {
     vf sign = v_and(x, v_set1(-0.0f)), t = v_andnot(v_set1(-0.0f), x), s = v_mul(x, x);
     vf small = v_fma(v_mul(t, s), v_poly(s, tanh_poly, 6), t);
     vf one = v_set1(1.0f), big = v_sub(one, v_div(v_set1(2.0f), v_add(v_exp(v_add(t, t)), one)));
     return v_or(v_sel(v_lt(t, v_set1(0.625f)), small, big), sign);
 }
-
-// erf(x) / x - 1 by s = x^2, |x| < 0.9375; and -ln(erfc(t)) for 0.92 <= t <= 4
-static const float erf_poly[7] = {0x1.06eba8p-3f, -0x1.812742p-2f, 0x1.ce2df4p-4f, -0x1.b80cb4p-6f, 0x1.54b5e4p-8f, -0x1.a99ef4p-11f, 0x1.5ac32ap-14f};
-static const float erfc_poly[8] = {-0x1.6e5706p-13f, 0x1.2127e4p+0f,  0x1.44460cp-1f,  0x1.bb83e8p-4f,
-                                   -0x1.9b8e84p-6f,  0x1.115ad4p-8f, -0x1.c7912ep-12f, 0x1.61ea92p-16f};
 
 V_INLINE vf v_erf(vf x) {
     vf sign = v_and(x, v_set1(-0.0f)), t = v_andnot(v_set1(-0.0f), x), s = v_mul(x, x);
@@ -87,11 +68,6 @@ V_INLINE vf v_erf(vf x) {
     vf big = v_sub(v_set1(1.0f), v_exp_weight(v_sub(v_zero(), v_poly(far, erfc_poly, 8))));
     return v_or(v_sel(v_lt(t, v_set1(0.9375f)), small, big), sign);
 }
-
-// (sin(x) - x) / x^3 and (cos(x) - 1 + x^2 / 2) / x^4 by s = x^2, |x| <= pi / 4
-static const float sin_poly[4] = {-0x1.555556p-3f, 0x1.111108p-7f, -0x1.a00f72p-13f, 0x1.6ccea8p-19f};
-static const float cos_poly[4] = {0x1.555556p-5f, -0x1.6c16b8p-10f, 0x1.a01116p-16f, -0x1.242884p-22f};
-#define SINCOS_MOST 1e9f // larger arguments, and those that are not finite, are libm's
 
 V_INLINE bool v_sincos_fits(vf x) {
     vf t = v_andnot(v_set1(-0.0f), x);

@@ -1,25 +1,44 @@
-// ref_vec.c - plain C of everything in the kernel table that is not about weight matrices. It defines the results:
-// sums are taken in double, elementwise operations are libm's.
-#include <math.h>
-
+// ref_vec.c - plain C of everything in the kernel table that is not about weight matrices. It defines the results, to the bit:
+// every instruction set does the same operations in the same order (sums: sums.h), so all give what this file gives.
 #include "cpu/attention.h"
+#include "cpu/math_ref.h"
 #include "cpu/vec.h"
 #include "cpu/vec_ops.h"
 
+enum { SUM_LANES = 16, ROW_LANES = 4 * SUM_LANES }; // sums.h says how sums are taken
+
+static float sum_lanes(float lane[SUM_LANES]) {
+    for (int half = SUM_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static float sum_row(const float lane[ROW_LANES]) {
+    float t[SUM_LANES];
+    for (int i = 0; i < SUM_LANES; i++) t[i] = (lane[i] + lane[SUM_LANES + i]) + (lane[2 * SUM_LANES + i] + lane[3 * SUM_LANES + i]);
+    return sum_lanes(t);
+}
+
+static float dot_ref(const float *a, const float *b, int64_t n) {
+    float lane[ROW_LANES] = {0};
+    for (int64_t i = 0; i < n; i++) lane[i % ROW_LANES] = fmaf(a[i], b[i], lane[i % ROW_LANES]);
+    return sum_row(lane);
+}
+
 // ---- rows ------------------------------------------------------------------------------------------
 static void rms_norm_ref(const float *x, const float *w, float eps, float *y, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
-    float scale = (float)(1.0 / sqrt(sum / (double)n + eps));
+    double squares = dot_ref(x, x, n);
+    float scale = (float)(1.0 / sqrt(squares / (double)n + (double)eps));
     for (int64_t i = 0; i < n; i++) y[i] = w ? x[i] * scale * w[i] : x[i] * scale;
 }
 
 static void layer_norm_ref(const float *x, const float *w, const float *b, float eps, float *y, int64_t n) {
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i];
-    float mean = (float)(sum / (double)n);
-    for (int64_t i = 0; i < n; i++) squares += (double)(x[i] - mean) * (x[i] - mean);
-    float scale = (float)(1.0 / sqrt(squares / (double)n + eps));
+    float sum[ROW_LANES] = {0}, square[ROW_LANES] = {0};
+    for (int64_t i = 0; i < n; i++) sum[i % ROW_LANES] += x[i];
+    float mean = (float)((double)sum_row(sum) / (double)n);
+    for (int64_t i = 0; i < n; i++) square[i % ROW_LANES] = fmaf(x[i] - mean, x[i] - mean, square[i % ROW_LANES]);
+    double squares = sum_row(square);
+    float scale = (float)(1.0 / sqrt(squares / (double)n + (double)eps));
     for (int64_t i = 0; i < n; i++) {
         float v = (x[i] - mean) * scale;
         if (w) v *= w[i];
@@ -28,15 +47,14 @@ static void layer_norm_ref(const float *x, const float *w, const float *b, float
 }
 
 static void softmax_ref(const float *x, float *y, int64_t n) {
-    float max = -INFINITY;
+    float max = -INFINITY, sum[SUM_LANES] = {0};
     for (int64_t i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
     if (max == -INFINITY) max = 0; // every exp is 0, or NaN where x is
-    double sum = 0;
     for (int64_t i = 0; i < n; i++) {
-        y[i] = expf(x[i] - max);
-        sum += y[i];
+        y[i] = ref_exp(x[i] - max);
+        sum[i % SUM_LANES] += y[i];
     }
-    float scale = sum == 0 ? 0.0f : (float)(1.0 / sum);
+    float total = sum_lanes(sum), scale = total == 0 ? 0.0f : 1.0f / total;
     for (int64_t i = 0; i < n; i++) y[i] *= scale;
 }
 
@@ -50,15 +68,14 @@ static void block_maxima_ref(const float *x, float *maxima, int64_t n) {
 
 static void block_exp_sums_ref(const float *x, float base, float *sums, float *dots, int64_t n) {
     for (int64_t i = 0; i < n; i += CPU_BLOCK) {
-        double sum = 0, dot = 0;
+        float sum[SUM_LANES] = {0}, dot[SUM_LANES] = {0};
         for (int64_t j = i; j < n && j < i + CPU_BLOCK; j++) {
-            double d = (double)x[j] - (double)base, e = exp(d);
-            if (!(e > 0)) continue; // NaN, -inf
-            sum += e;
-            dot += e * d;
+            float d = (isnan(x[j]) ? -INFINITY : x[j]) - base, e = ref_exp_weight(d);
+            sum[j % SUM_LANES] += e;
+            dot[j % SUM_LANES] = fmaf(e, d < -105.0f ? -105.0f : d, dot[j % SUM_LANES]); // where d is -inf, e is 0
         }
-        sums[i / CPU_BLOCK] = (float)sum;
-        if (dots) dots[i / CPU_BLOCK] = (float)dot;
+        sums[i / CPU_BLOCK] = sum_lanes(sum);
+        if (dots) dots[i / CPU_BLOCK] = sum_lanes(dot);
     }
 }
 
@@ -67,8 +84,8 @@ static void rope_ref(const float *x, const float *cs, float *y, int64_t d, int64
     for (int64_t i = 0; i < half; i++) {
         int64_t p = interleaved ? 2 * i : i, q = interleaved ? 2 * i + 1 : i + half;
         float a = x[p], b = x[q], c = cs[i], s = cs[half + i];
-        y[p] = a * c - b * s;
-        y[q] = a * s + b * c;
+        y[p] = fmaf(a, c, -(b * s));
+        y[q] = fmaf(b, c, a * s);
     }
     if (y != x && d > rot) memmove(y + rot, x + rot, (size_t)(d - rot) * sizeof *y);
 }
@@ -171,58 +188,80 @@ static void load_ref(tl_dtype type, const void *src, float *dst, int64_t n) {
 }
 
 // ---- attention -------------------------------------------------------------------------------------
-static double score_ref(const attn_args *a, const float *q, const char *k, float *buf) {
-    load_ref(a->kv_type, k, buf, a->dk);
-    double s = 0;
-    for (int d = 0; d < a->dk; d++) s += (double)q[d] * buf[d];
-    s *= a->scale;
-    return a->softcap > 0 ? a->softcap * tanh(s / a->softcap) : s;
+typedef struct head_row { // one query head of one row, in the thread's scratch
+    float *q, *weights, *part, *acc, *buf; // [dk] times scale, [ATTN_CHUNK], [dv] of a chunk, [dv] so far, a key or a value
+    float top, total;                      // so far
+} head_row;
+
+static float score_ref(const attn_args *a, const head_row *h, const char *k) {
+    float lane[SUM_LANES] = {0};
+    load_ref(a->kv_type, k, h->buf, a->dk);
+    for (int d = 0; d < a->dk; d++) lane[d % SUM_LANES] = fmaf(h->q[d], h->buf[d], lane[d % SUM_LANES]);
+    float s = sum_lanes(lane);
+    return a->softcap > 0 ? a->softcap * ref_tanh(s / a->softcap) : s;
 }
 
-// One query head of one row: softmax of the scores of what it may read, times the values.
-static void attend_ref(const attn_args *a, int64_t row, int head, float *buf, float *scores) {
+// Softmax weights of list entries [lo, hi), relative to the largest score among them. A weight stands at its entry's place in the
+// chunk, whose first entry is `base`.
+static float weigh_ref(const attn_args *a, int64_t row, const head_row *h, const char *k, int64_t base, int64_t lo, int64_t hi, float *sum) {
+    float max = -INFINITY, lane[SUM_LANES] = {0};
+    for (int64_t j = lo; j < hi; j++) {
+        float *w = h->weights + (j - base);
+        *w = -INFINITY;
+        if (attn_bit(a, row, j)) *w = score_ref(a, h, k + (size_t)a->seqs[a->seq[row]].slots[j] * a->k_slot_bytes);
+        max = *w > max ? *w : max;
+    }
+    for (int64_t j = lo; j < hi; j++) {
+        float *w = h->weights + (j - base);
+        *w = ref_exp_weight(*w - (max == -INFINITY ? 0.0f : max));
+        lane[(j - base) % SUM_LANES] += *w;
+    }
+    *sum = sum_lanes(lane);
+    return max;
+}
+
+static void add_chunk(const attn_args *a, int64_t row, head_row *h, const char *k, const char *v, int64_t base, int64_t lo, int64_t hi) {
+    float sum, max = weigh_ref(a, row, h, k, base, lo, hi, &sum);
+    if (sum == 0) return;
+    memset(h->part, 0, (size_t)a->dv * sizeof *h->part);
+    for (int64_t j = lo; j < hi; j++) {
+        if (!attn_bit(a, row, j)) continue;
+        load_ref(a->kv_type, v + (size_t)a->seqs[a->seq[row]].slots[j] * a->v_slot_bytes, h->buf, a->dv);
+        for (int d = 0; d < a->dv; d++) h->part[d] = fmaf(h->weights[j - base], h->buf[d], h->part[d]);
+    }
+    float most = max > h->top ? max : h->top, from = most == -INFINITY ? 0.0f : most;
+    float keep = ref_exp_weight(h->top - from), add = ref_exp_weight(max - from);
+    h->total = h->total * keep + sum * add;
+    h->top = most;
+    for (int d = 0; d < a->dv; d++) h->acc[d] = fmaf(h->part[d], add, h->acc[d] * keep);
+}
+
+static void attend_ref(const attn_args *a, int64_t row, int head, float *scratch) {
     const attn_seq *seq = &a->seqs[a->seq[row]];
     int kv = head / (a->heads / a->kv_heads);
     size_t k_head = 0, v_head = 0;
     TL_CHECK(dtype_bytes(a->kv_type, (int64_t)a->dk * kv, &k_head) && dtype_bytes(a->kv_type, (int64_t)a->dv * kv, &v_head));
+    head_row h = {.q = scratch, .weights = scratch + a->dk, .top = -INFINITY};
+    h.part = h.weights + ATTN_CHUNK, h.acc = h.part + a->dv, h.buf = h.acc + a->dv;
+    memset(h.acc, 0, (size_t)a->dv * sizeof *h.acc);
     const float *q = a->q + row * a->q_stride + (int64_t)head * a->dk;
-    float *out = a->out + row * a->out_stride + (int64_t)head * a->dv;
+    for (int d = 0; d < a->dk; d++) h.q[d] = q[d] * a->scale;
     int64_t lo, hi;
     attn_range(a, row, &lo, &hi);
-    double max = -INFINITY, sum = 0; // of the pieces so far; `out` holds their weighted values
-    memset(out, 0, (size_t)a->dv * sizeof *out);
-    for (int64_t j0 = lo; j0 < hi; j0 += ATTN_CHUNK) {
-        int64_t n = hi - j0 < ATTN_CHUNK ? hi - j0 : ATTN_CHUNK;
-        double top = max;
-        for (int64_t j = 0; j < n; j++) {
-            const char *k = (const char *)a->k + (size_t)seq->slots[j0 + j] * a->k_slot_bytes + k_head;
-            scores[j] = attn_bit(a, row, j0 + j) ? (float)score_ref(a, q, k, buf) : -INFINITY;
-            top = scores[j] > top ? scores[j] : top;
-        }
-        double base = top == -INFINITY ? 0 : top, shrink = exp(max - base);
-        sum *= shrink;
-        for (int d = 0; d < a->dv; d++) out[d] = (float)(out[d] * shrink);
-        for (int64_t j = 0; j < n; j++) {
-            if (scores[j] == -INFINITY) continue;
-            double p = exp(scores[j] - base);
-            sum += p;
-            load_ref(a->kv_type, (const char *)a->v + (size_t)seq->slots[j0 + j] * a->v_slot_bytes + v_head, buf, a->dv);
-            for (int d = 0; d < a->dv; d++) out[d] += (float)(p * buf[d]);
-        }
-        max = top;
+    for (int64_t base = (seq->dropped + lo) / ATTN_CHUNK * ATTN_CHUNK - seq->dropped; base < hi; base += ATTN_CHUNK)
+        add_chunk(a, row, &h, (const char *)a->k + k_head, (const char *)a->v + v_head, base, lo > base ? lo : base,
+                  hi < base + ATTN_CHUNK ? hi : base + ATTN_CHUNK);
+    float total = h.total, keep = 1;
+    if (total != 0 && a->sinks) {
+        float top = h.top == -INFINITY ? 0.0f : h.top, sink = a->sinks[head], base = sink > top ? sink : top;
+        keep = ref_exp_weight(top - base);
+        total = total * keep + ref_exp_weight(sink - base);
     }
-    if (sum == 0) return;
-    double base = max == -INFINITY ? 0 : max; // infinite or NaN scores end as NaN
-    if (a->sinks && a->sinks[head] > base) {
-        double shrink = exp(base - a->sinks[head]);
-        sum = sum * shrink + 1;
-        for (int d = 0; d < a->dv; d++) out[d] = (float)(out[d] * shrink);
-    } else if (a->sinks) sum += exp(a->sinks[head] - base);
-    for (int d = 0; d < a->dv; d++) out[d] = (float)(out[d] / sum);
+    float scale = total == 0 ? 0.0f : keep / total, *out = a->out + row * a->out_stride + (int64_t)head * a->dv;
+    for (int d = 0; d < a->dv; d++) out[d] = h.acc[d] * scale;
 }
 
 static void attention_ref(const attn_args *a, int64_t item0, int64_t item1, void *scratch) {
-    float *scores = scratch, *buf = scores + ATTN_CHUNK;
     attn_iter it;
     attn_iter_init(&it, a, item0);
     for (int64_t i = item0; i < item1; i++) {
@@ -231,11 +270,19 @@ static void attention_ref(const attn_args *a, int64_t item0, int64_t item1, void
         if (t.split && t.chunk0 != t.first) continue; // whole rows at their first chunk
         int group = a->heads / a->kv_heads;
         for (int64_t r = t.row0; r < t.row0 + t.rows; r++)
-            for (int h = t.kv_head * group; h < (t.kv_head + 1) * group; h++) attend_ref(a, r, h, buf, scores);
+            for (int h = t.kv_head * group; h < (t.kv_head + 1) * group; h++) attend_ref(a, r, h, scratch);
     }
 }
 
 // ---- elementwise -----------------------------------------------------------------------------------
+// map.def's expressions, with the functions of math_ref.h in place of libm's. Those that round correctly, and pow, are libm's.
+#define expf ref_exp
+#define logf ref_log
+#define sinf(x) ref_sincos(x, 0)
+#define cosf(x) ref_sincos(x, 1)
+#define tanhf ref_tanh
+#define erff ref_erf
+#define log1pf ref_log1p
 static void map1_ref(int op, const float *x, float *dst, int64_t n) {
     switch (op) {
 #define MAP1(name, expr)                                                                                               \
@@ -274,27 +321,23 @@ static void map2_ref(int op, const float *a, const float *b, float *dst, int64_t
 static void map2s_ref(int op, const float *a, float b, float *dst, int64_t n) { map2_step(op, a, &b, 0, dst, n); }
 
 // ---- products --------------------------------------------------------------------------------------
+// Blocks of k that start at multiples of GEMM_K: a block's sum starts at 0 and is added to c.
 static void gemm_ref(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n,
                      int64_t k) {
-    enum { COLUMNS = 64 };
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j0 = 0; j0 < n; j0 += COLUMNS) {
-            int64_t w = n - j0 < COLUMNS ? n - j0 : COLUMNS;
-            double sum[COLUMNS] = {0};
-            for (int64_t p = 0; p < k; p++)
-                for (int64_t j = 0; j < w; j++) sum[j] += (double)a[i * lda + p] * b[p * ldb + j0 + j];
-            for (int64_t j = 0; j < w; j++) c[i * ldc + j0 + j] += (float)sum[j];
-        }
-}
-
-static float dot_ref(const float *a, const float *b, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
-    return (float)sum;
+    enum { COLUMNS = 64, GEMM_K = 256 };
+    for (int64_t p0 = 0; p0 < k; p0 += GEMM_K)
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j0 = 0; j0 < n; j0 += COLUMNS) {
+                int64_t w = n - j0 < COLUMNS ? n - j0 : COLUMNS, end = k - p0 < GEMM_K ? k : p0 + GEMM_K;
+                float sum[COLUMNS] = {0};
+                for (int64_t p = p0; p < end; p++)
+                    for (int64_t j = 0; j < w; j++) sum[j] = fmaf(a[i * lda + p], b[p * ldb + j0 + j], sum[j]);
+                for (int64_t j = 0; j < w; j++) c[i * ldc + j0 + j] += sum[j];
+            }
 }
 
 static void axpy_ref(float s, const float *x, float *y, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] += s * x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = fmaf(s, x[i], y[i]);
 }
 
 void cpu_vec_ref(cpu_kernels *k) {

@@ -1,33 +1,45 @@
 // vec_core.h - norms, softmax, rotary embedding and stores in the words of simd_*.h; included once by each vec_ISA.c.
 // Loops take whole vectors, then the first lanes of one more: an element's value never depends on where it stands.
-// Sums run over SUMS vectors of partial sums in an order that only n decides.
+// Sums are taken in the order that sums.h says.
 #include <math.h>
 
 #include "cpu/convert_core.h"
 #include "cpu/map_core.h"
-
-enum { SUMS = 4 };
+#include "cpu/sums.h"
 
 V_INLINE vf first_lanes(vf a, int64_t n) { return v_sel(v_ilt(v_lanes(), v_iset1((int32_t)n)), a, v_zero()); }
+V_INLINE vf load_upto(const float *p, int64_t n) { return n < V_N ? v_loadn(p, n) : v_load(p); } // and zeros behind the end
 
-V_INLINE float sum_up(vf s[SUMS]) { return v_hsum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3]))); }
+// ---- sums of rows ----------------------------------------------------------------------------------
+typedef enum { SUM_PLAIN, SUM_SQUARES, SUM_SQUARES_FROM, SUM_PRODUCTS } sum_kind; // of x, x^2, (x - mean)^2, x y
+
+V_INLINE vf sum_more(sum_kind kind, vf s, const float *x, const float *y, vf mean, int64_t n) { // n: values left, V_N of them or fewer
+    vf a = load_upto(x, n);
+    if (kind == SUM_PLAIN) return v_add(s, a);
+    if (kind == SUM_PRODUCTS) return v_fma(a, load_upto(y, n), s);
+    if (kind == SUM_SQUARES_FROM) a = n < V_N ? first_lanes(v_sub(a, mean), n) : v_sub(a, mean);
+    return v_fma(a, a, s);
+}
+
+V_INLINE float sum_of(sum_kind kind, const float *x, const float *y, vf mean, int64_t n) { // y, mean: where the kind has them
+    vf s[ROW_PARTS];
+    V_UNROLL for (int j = 0; j < ROW_PARTS; j++) s[j] = v_zero();
+    int64_t i = 0;
+    for (; i + ROW_LANES <= n; i += ROW_LANES)
+        V_UNROLL for (int j = 0; j < ROW_PARTS; j++) s[j] = sum_more(kind, s[j], x + i + j * V_N, y + i + j * V_N, mean, V_N);
+    V_UNROLL for (int j = 0; j < ROW_PARTS; j++)
+        if (i + j * V_N < n) s[j] = sum_more(kind, s[j], x + i + j * V_N, y + i + j * V_N, mean, n - i - j * V_N);
+    return sum_row(s);
+}
+
+static float V_NAME(dot)(const float *x, const float *y, int64_t n) { return sum_of(SUM_PRODUCTS, x, y, v_zero(), n); }
 
 // ---- rows ------------------------------------------------------------------------------------------
 static void V_NAME(rms_norm)(const float *x, const float *w, float eps, float *y, int64_t n) {
-    vf s[SUMS] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    double squares = sum_of(SUM_SQUARES, x, x, v_zero(), n);
+    vf scale = v_set1((float)(1.0 / sqrt(squares / (double)n + (double)eps)));
     int64_t i = 0;
-    for (; i + SUMS * V_N <= n; i += SUMS * V_N) {
-        V_UNROLL for (int j = 0; j < SUMS; j++) {
-            vf a = v_load(x + i + j * V_N);
-            s[j] = v_fma(a, a, s[j]);
-        }
-    }
-    for (; i < n; i += V_N) {
-        vf a = n - i < V_N ? v_loadn(x + i, n - i) : v_load(x + i);
-        s[0] = v_fma(a, a, s[0]);
-    }
-    vf scale = v_set1((float)(1.0 / sqrt((double)sum_up(s) / (double)n + (double)eps)));
-    for (i = 0; i + V_N <= n; i += V_N) {
+    for (; i + V_N <= n; i += V_N) {
         vf a = v_mul(v_load(x + i), scale);
         v_store(y + i, w ? v_mul(a, v_load(w + i)) : a);
     }
@@ -37,34 +49,9 @@ static void V_NAME(rms_norm)(const float *x, const float *w, float eps, float *y
     }
 }
 
-static float V_NAME(sum)(const float *x, int64_t n) {
-    vf s[SUMS] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    int64_t i = 0;
-    for (; i + SUMS * V_N <= n; i += SUMS * V_N)
-        V_UNROLL for (int j = 0; j < SUMS; j++) s[j] = v_add(s[j], v_load(x + i + j * V_N));
-    for (; i < n; i += V_N) s[0] = v_add(s[0], n - i < V_N ? v_loadn(x + i, n - i) : v_load(x + i));
-    return sum_up(s);
-}
-
-static float V_NAME(sum_squares_from)(const float *x, vf mean, int64_t n) {
-    vf s[SUMS] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    int64_t i = 0;
-    for (; i + SUMS * V_N <= n; i += SUMS * V_N) {
-        V_UNROLL for (int j = 0; j < SUMS; j++) {
-            vf a = v_sub(v_load(x + i + j * V_N), mean);
-            s[j] = v_fma(a, a, s[j]);
-        }
-    }
-    for (; i < n; i += V_N) {
-        vf a = n - i < V_N ? first_lanes(v_sub(v_loadn(x + i, n - i), mean), n - i) : v_sub(v_load(x + i), mean);
-        s[0] = v_fma(a, a, s[0]);
-    }
-    return sum_up(s);
-}
-
 static void V_NAME(layer_norm)(const float *x, const float *w, const float *b, float eps, float *y, int64_t n) {
-    vf mean = v_set1((float)((double)V_NAME(sum)(x, n) / (double)n));
-    double squares = V_NAME(sum_squares_from)(x, mean, n);
+    vf mean = v_set1((float)((double)sum_of(SUM_PLAIN, x, x, v_zero(), n) / (double)n));
+    double squares = sum_of(SUM_SQUARES_FROM, x, x, mean, n);
     vf scale = v_set1((float)(1.0 / sqrt(squares / (double)n + (double)eps)));
     for (int64_t i = 0; i < n; i += V_N) {
         int64_t m = n - i;
@@ -84,18 +71,22 @@ static void V_NAME(softmax)(const float *x, float *y, int64_t n) {
     if (i < n) top = v_max(v_sel(v_ilt(v_lanes(), v_iset1((int32_t)(n - i))), v_loadn(x + i, n - i), top), top);
     float max = v_hmax(top);
     vf base = v_set1(max == -INFINITY ? 0.0f : max);
-    vf sum = v_zero();
-    for (i = 0; i + V_N <= n; i += V_N) {
-        vf p = v_exp(v_sub(v_load(x + i), base));
-        v_store(y + i, p);
-        sum = v_add(sum, p);
+    vf sum[PARTS];
+    V_UNROLL for (int j = 0; j < PARTS; j++) sum[j] = v_zero();
+    for (i = 0; i + SUM_LANES <= n; i += SUM_LANES)
+        V_UNROLL for (int j = 0; j < PARTS; j++) {
+            vf p = v_exp(v_sub(v_load(x + i + j * V_N), base));
+            v_store(y + i + j * V_N, p);
+            sum[j] = v_add(sum[j], p);
+        }
+    V_UNROLL for (int j = 0; j < PARTS; j++) {
+        int64_t from = i + j * V_N, m = n - from < V_N ? n - from : V_N;
+        if (m <= 0) break;
+        vf p = first_lanes(v_exp(v_sub(v_loadn(x + from, m), base)), m);
+        v_storen(y + from, p, m);
+        sum[j] = v_add(sum[j], p);
     }
-    if (i < n) {
-        vf p = first_lanes(v_exp(v_sub(v_loadn(x + i, n - i), base)), n - i);
-        v_storen(y + i, p, n - i);
-        sum = v_add(sum, p);
-    }
-    float total = v_hsum(sum);
+    float total = sum_parts(sum);
     vf scale = v_set1(total == 0 ? 0.0f : 1.0f / total);
     for (i = 0; i + V_N <= n; i += V_N) v_store(y + i, v_mul(v_load(y + i), scale));
     if (i < n) v_storen(y + i, v_mul(v_loadn(y + i, n - i), scale), n - i);
@@ -118,14 +109,17 @@ static void V_NAME(block_maxima)(const float *x, float *maxima, int64_t n) {
 static void V_NAME(block_exp_sums)(const float *x, float base, float *sums, float *dots, int64_t n) {
     vf from = v_set1(base), least = v_set1(-105.0f);
     for (int64_t i = 0; i < n; i += CPU_BLOCK) {
-        vf sum = v_zero(), dot = v_zero();
-        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j += V_N) {
-            vf d = v_sub(load_present(x + j, n - j), from), e = v_exp_weight(d);
-            sum = v_add(sum, e);
-            dot = v_fma(e, v_max(least, d), dot); // where d is -inf, e is 0
-        }
-        sums[i / CPU_BLOCK] = v_hsum(sum);
-        if (dots) dots[i / CPU_BLOCK] = v_hsum(dot);
+        vf sum[PARTS], dot[PARTS];
+        V_UNROLL for (int p = 0; p < PARTS; p++) sum[p] = dot[p] = v_zero();
+        for (int64_t j = i; j < n && j < i + CPU_BLOCK; j += SUM_LANES)
+            V_UNROLL for (int p = 0; p < PARTS; p++) {
+                if (j + p * V_N >= n) break;
+                vf d = v_sub(load_present(x + j + p * V_N, n - j - p * V_N), from), e = v_exp_weight(d);
+                sum[p] = v_add(sum[p], e);
+                dot[p] = v_fma(e, v_max(least, d), dot[p]); // where d is -inf, e is 0
+            }
+        sums[i / CPU_BLOCK] = sum_parts(sum);
+        if (dots) dots[i / CPU_BLOCK] = sum_parts(dot);
     }
 }
 

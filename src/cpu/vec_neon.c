@@ -2,7 +2,7 @@
 #include "cpu/simd_neon.h"
 #include "cpu/vec.h"
 #include "cpu/vec_core.h"
-#include "cpu/gemm_core.h" // after vec_core.h, whose sums it uses
+#include "cpu/gemm_core.h"
 
 void cpu_vec_neon(cpu_kernels *k) {
     k->rms_norm = V_NAME(rms_norm);

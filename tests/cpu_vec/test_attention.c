@@ -241,6 +241,21 @@ static void same_rows(const attn_args *a, const float *got, const float *want, i
             fail_msg("%s: shape %d row %d differs by %s", isa, at, (int)r, what);
 }
 
+static void instruction_sets_agree(void **unused) { // to the bit
+    (void)unused;
+    for (int round = 0; round < 3; round++) for (int i = 0; i < SHAPES; i++) {
+        scene *s = scene_new(&shapes[i]);
+        float *want = attend(&table[0], &s->a, 1, s->longest);
+        for (int t = 1; t < n_tables; t++) {
+            float *got = attend(&table[t], &s->a, 1 + 2 * round, s->longest);
+            same_rows(&s->a, got, want, 0, s->a.rows, table[t].isa, "instruction set", i);
+            guard_floats_free(got, out_floats(&s->a));
+        }
+        guard_floats_free(want, out_floats(&s->a));
+        scene_free(s);
+    }
+}
+
 static bool too_slow(const cpu_kernels *k, const shape *h) { // for `ref`, under a sanitizer
     return k == table && h->rows * h->heads * h->length > 20000;
 }
@@ -386,6 +401,7 @@ int main(void) {
     n_tables = tables(table);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_exact),
+        cmocka_unit_test(instruction_sets_agree),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(other_rows_change_nothing),
         cmocka_unit_test(dropped_entries_change_nothing),

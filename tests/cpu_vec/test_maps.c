@@ -77,7 +77,7 @@ static void smooth_functions(void **unused) {
     EACH_TABLE(k) for (size_t s = 0; s < sizeof smooth / sizeof *smooth; s++) {
         double worst = 0;
         float where = 0;
-        bool slow = k == table; // libm is not what is tested here
+        bool slow = k == table; // `ref`: the same bits as the others, says test_same.c
         for (uint64_t u = random_bits() & 0x1fff; u < 1ull << 32;) {
             for (int i = 0; i < BATCH; i++, u += slow ? 0x40001 : 0x2003) x[i] = float_of((uint32_t)u);
             k->map1(smooth[s].op, x, y, BATCH);
