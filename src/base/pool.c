@@ -1,6 +1,12 @@
 // pool.c - the team of threads behind pool.h.
 // Every wait is one pattern, wait_change(): spin with pause, then yield, then sleep on the pool's condition variable until
 // a word has another value. Who changes a word calls wake_sleepers(), which costs one load when nobody sleeps.
+//
+// `state` says what there is to do: a loop of the chain (>= 0), a function for all, nothing. `news` counts its changes and is
+// what idle threads watch. A worker raises its `busy` before it reads `state`, and reads nothing of a job unless `state` names
+// one; who ended a job waits until no worker is busy (both sides sequentially consistent: one sees the other). So a job's
+// data may go while a worker sleeps. Units of all chains are numbered on and on: cursors and `done` only grow, and a worker
+// that is late by a loop finds it used up.
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -21,28 +27,36 @@ enum {
     LINE = 64,
     SPIN_PAUSES = 4000,   // about 50 to 150 us: longer than the gaps inside a token
     SPIN_CROWDED = 64,    // more threads than CPUs: the one we wait for may need this CPU
-    YIELDS = 1000,        // then sleep
+    YIELDS = 4000,        // then sleep
     YIELDS_CROWDED = 32,
 };
+enum { STATE_NONE = -1, STATE_RUN = -2, STATE_STOP = -3 };
 
 typedef struct worker {
+    _Alignas(LINE) _Atomic int busy;
+    _Alignas(LINE) _Atomic int64_t cursor; // units below it are taken, of those that this thread owns
     pool *p;
     int index;
+    uint32_t ran; // the last pool_run it took part in
     pthread_t id;
 } worker;
 
 struct pool {
     int n, spins, yields;
-    worker *workers; // [n]; 0 is unused
-    pool_fn fn;      // published by `job`
+    worker *workers; // [n]; 0: the caller's, without a thread
+    pool_fn fn;      // of pool_run
     void *ctx;
-    bool stop;
-    _Alignas(LINE) _Atomic uint32_t job;      // counts pool_run calls
+    uint32_t runs;   // counts pool_run calls
+    pool_chain *chain;
+    int64_t units;   // numbered so far
+    _Alignas(LINE) _Atomic int state;         // both are written by one thread at a time and read by all
+    _Atomic uint32_t news;                    // counts changes of state
+    _Alignas(LINE) _Atomic int64_t done;      // units finished, of all chains
     _Alignas(LINE) _Atomic uint32_t finished; // counts pool_run calls whose workers are all done
     _Alignas(LINE) _Atomic int running;       // workers still in fn
     _Alignas(LINE) _Atomic int arrived;       // at the barrier
     _Alignas(LINE) _Atomic uint32_t phase;    // counts barriers passed
-    _Alignas(LINE) _Atomic int64_t cursor;
+    _Alignas(LINE) _Atomic int64_t cursor;    // of pool_take
     _Alignas(LINE) _Atomic int sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -72,31 +86,125 @@ static void wake_sleepers(pool *p) {
     pthread_mutex_unlock(&p->mutex);
 }
 
+static void publish(pool *p, int state) {
+    atomic_store(&p->state, state);
+    atomic_fetch_add(&p->news, 1);
+    wake_sleepers(p);
+}
+
+// No worker reads the job any more, nor will before the next one.
+static void retire(pool *p) {
+    for (int t = 1; t < p->n; t++)
+        for (int i = 0; atomic_load(&p->workers[t].busy); i++) {
+            if (i < p->spins) CPU_RELAX();
+            else sched_yield();
+        }
+}
+
+// ---- chains --------------------------------------------------------------------------------------
+// The next piece of [lo, hi): half of what is left.
+static bool take_piece(_Atomic int64_t *cursor, int64_t lo, int64_t hi, int64_t *begin, int64_t *end) {
+    int64_t at = atomic_load_explicit(cursor, memory_order_relaxed);
+    do {
+        *begin = at > lo ? at : lo;
+        if (*begin >= hi) return false;
+        *end = *begin + (hi - *begin + 1) / 2;
+    } while (!atomic_compare_exchange_weak_explicit(cursor, &at, *end, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+// Who finished the last unit of a loop does what follows it, and opens the next loop that has units.
+static void finish_loop(pool *p, int loop, int thread) {
+    const pool_chain *c = p->chain;
+    do {
+        if (c->then) c->then(c->ctx, loop, thread);
+    } while (++loop < c->n && c->loops[loop].units == 0);
+    publish(p, loop < c->n ? loop : STATE_NONE);
+}
+
+static void work_loop(pool *p, int loop, int thread) {
+    const pool_chain *c = p->chain;
+    const pool_loop *l = &c->loops[loop];
+    int64_t did = 0, begin, end;
+    for (int i = 0; thread < l->threads && i < l->threads; i++) {
+        int owner = (thread + i) % l->threads;
+        int64_t lo = l->base + pool_owned(l, owner), hi = l->base + pool_owned(l, owner + 1);
+        while (take_piece(&p->workers[owner].cursor, lo, hi, &begin, &end)) {
+            c->work(c->ctx, loop, begin - l->base, end - l->base, thread);
+            did += end - begin;
+        }
+    }
+    if (did && atomic_fetch_add_explicit(&p->done, did, memory_order_acq_rel) + did == l->base + l->units) finish_loop(p, loop, thread);
+    else if (c->early) c->early(c->ctx, loop, thread);
+}
+
+static void run_alone(const pool_chain *c) {
+    for (int i = 0; i < c->n; i++) {
+        if (c->loops[i].units) c->work(c->ctx, i, 0, c->loops[i].units, 0);
+        if (c->then) c->then(c->ctx, i, 0);
+    }
+}
+
+void pool_run_chain(pool *p, pool_chain *c) {
+    if (p->n == 1) {
+        run_alone(c);
+        return;
+    }
+    int first = 0;
+    for (int i = 0; i < c->n; i++) {
+        c->loops[i].base = p->units;
+        p->units += c->loops[i].units;
+    }
+    for (; first < c->n && c->loops[first].units == 0; first++)
+        if (c->then) c->then(c->ctx, first, 0);
+    if (first == c->n) return;
+    p->chain = c;
+    publish(p, first);
+    for (int state;;) {
+        uint32_t seen = atomic_load_explicit(&p->news, memory_order_acquire);
+        if ((state = atomic_load(&p->state)) < 0) break;
+        work_loop(p, state, 0);
+        if (atomic_load(&p->state) == state) wait_change(p, &p->news, seen);
+    }
+    retire(p);
+}
+
+// ---- workers ---------------------------------------------------------------------------------------
+static void take_part(worker *w, int state) {
+    pool *p = w->p;
+    if (state >= 0) work_loop(p, state, w->index);
+    if (state != STATE_RUN || w->ran == p->runs) return;
+    w->ran = p->runs;
+    p->fn(p->ctx, w->index, p->n);
+    if (atomic_fetch_sub_explicit(&p->running, 1, memory_order_acq_rel) != 1) return;
+    atomic_store(&p->state, STATE_NONE);
+    atomic_fetch_add(&p->finished, 1);
+    wake_sleepers(p);
+}
+
 static void *worker_main(void *arg) {
     worker *w = arg;
     pool *p = w->p;
-    for (uint32_t seen = 0;; seen++) {
-        wait_change(p, &p->job, seen);
-        if (p->stop) return NULL;
-        p->fn(p->ctx, w->index, p->n);
-        if (atomic_fetch_sub_explicit(&p->running, 1, memory_order_acq_rel) == 1) {
-            atomic_fetch_add(&p->finished, 1);
-            wake_sleepers(p);
-        }
+    for (;;) {
+        uint32_t seen = atomic_load_explicit(&p->news, memory_order_acquire);
+        atomic_store(&w->busy, 1);
+        int state = atomic_load(&p->state);
+        if (state == STATE_STOP) return NULL;
+        take_part(w, state);
+        atomic_store_explicit(&w->busy, 0, memory_order_release);
+        wait_change(p, &p->news, seen);
     }
 }
 
 static void stop_workers(pool *p, int made) {
-    p->stop = true;
-    atomic_fetch_add(&p->job, 1);
-    wake_sleepers(p);
+    publish(p, STATE_STOP);
     for (int i = 1; i < made; i++) pthread_join(p->workers[i].id, NULL);
 }
 
 static void pool_destroy(pool *p) {
     pthread_cond_destroy(&p->cond);
     pthread_mutex_destroy(&p->mutex);
-    mem_free(p->workers);
+    mem_free_aligned(p->workers);
     mem_free_aligned(p);
 }
 
@@ -135,13 +243,16 @@ tl_status pool_new(int n, pool **out, tl_error *err) {
     p->yields = crowded ? YIELDS_CROWDED : YIELDS;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->cond, NULL);
-    p->workers = mem_calloc((size_t)n, sizeof *p->workers);
+    atomic_store(&p->state, STATE_NONE);
+    p->workers = mem_alloc_aligned((size_t)n * sizeof *p->workers, LINE);
     if (!p->workers) {
         pool_destroy(p);
         return err_set(err, TL_E_MEMORY, "out of memory for %d threads", n);
     }
+    memset(p->workers, 0, (size_t)n * sizeof *p->workers);
     for (int i = 1; i < n; i++) {
-        p->workers[i] = (worker){.p = p, .index = i};
+        p->workers[i].p = p;
+        p->workers[i].index = i;
         if (create_quiet(&p->workers[i]) == 0) continue;
         stop_workers(p, i);
         pool_destroy(p);
@@ -168,41 +279,31 @@ void pool_run(pool *p, pool_fn fn, void *ctx) {
     uint32_t seen = atomic_load_explicit(&p->finished, memory_order_relaxed);
     p->fn = fn;
     p->ctx = ctx;
+    p->runs++;
     atomic_store_explicit(&p->running, p->n - 1, memory_order_relaxed);
-    atomic_fetch_add(&p->job, 1);
-    wake_sleepers(p);
+    publish(p, STATE_RUN);
     fn(ctx, 0, p->n);
     wait_change(p, &p->finished, seen);
+    retire(p);
 }
 
-typedef struct barrier_work { // what threads do at a barrier
-    pool_barrier_fn last, early;
-    void *ctx;
-    int thread;
-} barrier_work;
-
-static void barrier(pool *p, bool reset, const barrier_work *work) {
+static void barrier(pool *p, bool reset) {
     if (p->n > 1) {
         uint32_t seen = atomic_load_explicit(&p->phase, memory_order_relaxed); // cannot change before we have arrived
         if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) != p->n - 1) {
-            if (work && work->early) work->early(work->ctx, work->thread);
             wait_change(p, &p->phase, seen);
             return;
         }
         atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
     }
     if (reset) atomic_store_explicit(&p->cursor, 0, memory_order_relaxed);
-    if (work && work->last) work->last(work->ctx, work->thread);
     if (p->n == 1) return;
     atomic_fetch_add(&p->phase, 1);
     wake_sleepers(p);
 }
 
-void pool_barrier(pool *p) { barrier(p, false, NULL); }
-void pool_barrier_reset(pool *p) { barrier(p, true, NULL); }
-void pool_barrier_then(pool *p, int thread, pool_barrier_fn last, pool_barrier_fn early, void *ctx) {
-    barrier(p, true, &(barrier_work){last, early, ctx, thread});
-}
+void pool_barrier(pool *p) { barrier(p, false); }
+void pool_barrier_reset(pool *p) { barrier(p, true); }
 
 bool pool_take(pool *p, int64_t total, int64_t chunk, int64_t *begin, int64_t *end) {
     int64_t at = atomic_fetch_add_explicit(&p->cursor, chunk, memory_order_relaxed);

@@ -1,4 +1,4 @@
-// pool.h - one team of threads that runs a function together; spin-then-sleep between calls.
+// pool.h - one team of threads that works together; spin-then-sleep between calls.
 #ifndef TL_POOL_H
 #define TL_POOL_H
 #include "base/base.h"
@@ -16,9 +16,26 @@ void pool_barrier(pool *p);
 // none is left. The cursor is reset by pool_barrier_reset(), which every thread must call between two loops.
 bool pool_take(pool *p, int64_t total, int64_t chunk, int64_t *begin, int64_t *end);
 void pool_barrier_reset(pool *p); // barrier; the cursor restarts at 0
-// The same, and the last thread to arrive runs `last`(ctx, thread) before any goes on, while each other runs `early` once
-// before it waits. Either may be NULL. thread: the caller's own number.
-typedef void (*pool_barrier_fn)(void *ctx, int thread);
-void pool_barrier_then(pool *p, int thread, pool_barrier_fn last, pool_barrier_fn early, void *ctx);
+
+// ---- chains --------------------------------------------------------------------------------------
+// Loops over units of work, each loop after the one before. What is waited for is finished units, not threads: one that
+// has not woken yet, or has lost its processor with no unit in its hands, holds nobody up. Each thread of a loop owns an
+// equal, connected range of its units, takes it in ever smaller pieces from the front, and then helps the others.
+typedef struct pool_loop {
+    int64_t units;   // 0: the loop is only its `then`
+    int threads;     // the first so many threads share it, 1 to pool_size
+    int64_t base;    // the pool's own
+} pool_loop;
+typedef struct pool_chain {
+    pool_loop *loops;
+    int n;
+    void (*work)(void *ctx, int loop, int64_t begin, int64_t end, int thread); // units [begin, end) of a loop
+    void (*then)(void *ctx, int loop, int thread);  // once, when all its units are done and before the next loop begins; or NULL
+    void (*early)(void *ctx, int loop, int thread); // by a thread that finds no more units, before it waits; or NULL
+    void *ctx;
+} pool_chain;
+void pool_run_chain(pool *p, pool_chain *c); // returns when the last loop's `then` is done
+// Units of loop l that thread t owns: [pool_owned(l, t), pool_owned(l, t + 1)).
+static inline int64_t pool_owned(const pool_loop *l, int t) { return l->units / l->threads * t + l->units % l->threads * t / l->threads; }
 int pool_default_threads(void);   // physical cores this process may use
 #endif

@@ -153,7 +153,7 @@ typedef struct stage {
 typedef struct phase { // stages that run between two barriers: one shared by all threads, then some by one thread
     int32_t stage;      // -1: none
     int32_t tail0, tail1;
-    int64_t total;      // units of the shared stage
+    int threads;        // that share it
 } phase;
 
 typedef struct gpu_plan gpu_plan; // gpu.h
@@ -174,6 +174,7 @@ struct plan {
     item *items;
     stage *stages;
     phase *phases;
+    pool_loop *loops;    // of phases from 1 on: loops[i] is phases[i + 1]'s shared stage
     int n_items, n_stages, n_phases;
     int32_t *node_value; // [graph ids]: value or -1
     int32_t n_nodes;

@@ -6,10 +6,10 @@
 
 enum {
     SERIAL_NS = 4000,     // a stage cheaper than this is done by one thread while the others wait
-    UNIT_NS = 1500,       // no unit of shared work is meant to be shorter
+    UNIT_NS = 800,        // no unit of shared work is meant to be shorter
+    THREAD_NS = 300,      // what a stage takes longer for each thread that shares it
     STOP_NS = 20000000,   // nor longer, where a run may be stopped
-    UNITS_PER_THREAD = 8,
-    GUIDE = 2,            // a thread takes half of its share of what is left
+    UNITS_PER_THREAD = 16,
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
@@ -42,6 +42,7 @@ static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
     TL_TRY(plan_memory(p, err));
     collect_inputs(p);
     p->phases = arena_array(&p->mem, phase, p->n_stages + 1);
+    p->loops = arena_array(&p->mem, pool_loop, p->n_stages + 1);
     return TL_OK;
 }
 
@@ -133,7 +134,14 @@ static void cut_item(const plan *p, item *it, double target) {
     }
 }
 
-static void schedule_stage(plan *p, stage *s, bool *serial) {
+// Threads that share a stage of `total` ns: total / n + THREAD_NS * n is least for the root of total / THREAD_NS.
+static int stage_threads(const plan *p, double total) {
+    int n = 2;
+    while (n < p->n_threads && (double)n * n * THREAD_NS < total) n++;
+    return n < p->n_threads ? n : p->n_threads;
+}
+
+static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
     double total = 0;
     bool attention = false;
     for (int i = 0; i < s->n; i++) {
@@ -142,7 +150,8 @@ static void schedule_stage(plan *p, stage *s, bool *serial) {
         attention |= it->kind == K_ATTN;
     }
     *serial = p->n_threads == 1 || (total < SERIAL_NS && !attention);
-    double target = *serial ? 1e18 : total / (p->n_threads * UNITS_PER_THREAD);
+    ph->threads = attention ? p->n_threads : stage_threads(p, total);
+    double target = *serial ? 1e18 : total / (ph->threads * UNITS_PER_THREAD);
     if (target < UNIT_NS) target = UNIT_NS;
     if (p->limits.stop && target > STOP_NS) target = STOP_NS;
     for (int i = 0; i < s->n; i++) {
@@ -158,13 +167,14 @@ void plan_schedule(plan *p) {
     *now = (phase){.stage = -1};
     for (int s = 0; s < p->n_stages; s++) {
         bool serial;
-        schedule_stage(p, &p->stages[s], &serial);
+        phase next = {.stage = s, .tail0 = s + 1, .tail1 = s + 1};
+        schedule_stage(p, &p->stages[s], &next, &serial);
         if (serial) {
             now->tail1 = s + 1;
             continue;
         }
         now = &p->phases[p->n_phases++];
-        *now = (phase){.stage = s, .tail0 = s + 1, .tail1 = s + 1};
+        *now = next;
     }
     p->rows = p->step.rows;
     p->outs = p->step.outs;
@@ -255,32 +265,22 @@ static void run_range(plan *p, const stage *s, int64_t u0, int64_t u1, int threa
     }
 }
 
-// A first piece for each thread by its number, without the cursor; then ever smaller ones, so that all end together.
-static void share_stage(plan *p, const phase *ph, int thread) {
-    const stage *s = &p->stages[ph->stage];
-    int64_t share = ph->total / (GUIDE * p->n_threads), done = share * p->n_threads, rest = ph->total - done, u0, u1 = 0;
-    run_range(p, s, share * thread, share * (thread + 1), thread);
-    for (;;) {
-        int64_t piece = (rest - u1) / (GUIDE * p->n_threads);
-        if (!pool_take(p->threads, rest, piece > 0 ? piece : 1, &u0, &u1)) return;
-        run_range(p, s, done + u0, done + u1, thread);
-    }
+// ---- the chain of shared stages ------------------------------------------------------------------
+static void chain_work(void *ctx, int loop, int64_t begin, int64_t end, int thread) {
+    plan *p = ctx;
+    mem_forbid(true);
+    run_range(p, &p->stages[p->phases[loop + 1].stage], begin, end, thread);
+    mem_forbid(false);
 }
 
-// ---- between two stages --------------------------------------------------------------------------
-typedef struct between {
-    plan *p;
-    const phase *ph; // the one that ends; the next follows it
-} between;
-
-// The weights that this thread will read first in the next stage, while memory would idle. Few rows only: else there
-// is work enough for each byte.
-static void prefetch_next(const between *b, int thread, size_t most) {
-    const plan *p = b->p;
-    const phase *next = b->ph + 1;
-    int64_t share = next->total / (GUIDE * p->n_threads), u = share * thread;
-    if (share == 0) return;
-    const item *it = &p->items[p->stages[next->stage].first];
+// The weights that this thread will read first in the stage after loop `loop`, while memory would idle. Few rows only: else
+// there is work enough for each byte.
+static void prefetch_next(const plan *p, int loop, int thread, size_t most) {
+    if (loop + 2 >= p->n_phases) return;
+    const pool_loop *next = &p->loops[loop + 1];
+    if (thread >= next->threads || next->units < next->threads) return;
+    int64_t u = pool_owned(next, thread), share = pool_owned(next, thread + 1) - u;
+    const item *it = &p->items[p->stages[p->phases[loop + 2].stage].first];
     while (u >= it->units) u -= it->units, it++;
     if (it->kind != K_TILE || it->rows > PREFETCH_ROWS) return;
     const linear_args *l = p->kernels[it->first]->args;
@@ -293,26 +293,17 @@ static void prefetch_next(const between *b, int thread, size_t most) {
     for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(data + i, 0, 2);
 }
 
-static void between_last(void *ctx, int thread) {
-    const between *b = ctx;
-    prefetch_next(b, thread, PREFETCH_BUSY);
-    if (b->p->meant) check_stage(b->p, b->ph->stage);
-    run_tail(b->p, b->ph, thread);
-}
-
-static void between_early(void *ctx, int thread) { prefetch_next(ctx, thread, PREFETCH_IDLE); }
-
-static void replay(void *ctx, int thread, int n) {
-    (void)n;
+static void chain_then(void *ctx, int loop, int thread) {
     plan *p = ctx;
+    const phase *ph = &p->phases[loop + 1];
     mem_forbid(true);
-    for (int i = 1; i < p->n_phases; i++) {
-        const phase *ph = &p->phases[i];
-        share_stage(p, ph, thread);
-        if (i + 1 < p->n_phases) pool_barrier_then(p->threads, thread, between_last, between_early, &(between){p, ph});
-    }
+    prefetch_next(p, loop, thread, PREFETCH_BUSY);
+    if (p->meant) check_stage(p, ph->stage);
+    run_tail(p, ph, thread);
     mem_forbid(false);
 }
+
+static void chain_early(void *ctx, int loop, int thread) { prefetch_next(ctx, loop, thread, PREFETCH_IDLE); }
 
 static tl_status check_step(const plan *p, const plan_step *s, tl_error *err) {
     if (s->rows < 0 || s->rows > p->limits.max_rows || s->outs < 0 || s->outs > p->limits.max_outs)
@@ -342,9 +333,9 @@ static void prepare_run(plan *p, const plan_step *s) {
     for (int i = 0; i < p->n_items; i++)
         if (p->items[i].kind == K_ATTN) p->items[i].units = p->items[i].rows ? attn_items(&((attn_plan *)p->kernels[p->items[i].first]->args)->a) : 0;
     for (int i = 1; i < p->n_phases; i++) {
-        phase *ph = &p->phases[i];
-        ph->total = 0;
-        for (int j = 0; j < p->stages[ph->stage].n; j++) ph->total += p->items[p->stages[ph->stage].first + j].units;
+        const stage *st = &p->stages[p->phases[i].stage];
+        p->loops[i - 1] = (pool_loop){.threads = p->phases[i].threads};
+        for (int j = 0; j < st->n; j++) p->loops[i - 1].units += p->items[st->first + j].units;
     }
 }
 
@@ -360,13 +351,9 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     mem_forbid(true);
     prepare_run(p, step);
     run_tail(p, &p->phases[0], 0);
-    if (p->n_phases > 1) {
-        pool_run(p->threads, replay, p);
-        mem_forbid(true);
-        if (p->meant) check_stage(p, p->phases[p->n_phases - 1].stage);
-        run_tail(p, &p->phases[p->n_phases - 1], 0);
-    }
     mem_forbid(false);
+    pool_chain chain = {.loops = p->loops, .n = p->n_phases - 1, .work = chain_work, .then = chain_then, .early = chain_early, .ctx = p};
+    if (chain.n) pool_run_chain(p->threads, &chain);
     if (p->measure) {
         p->total_ns = now_ns() - start;
         p->outside_ns = p->total_ns - p->kernel_ns;

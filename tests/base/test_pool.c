@@ -1,6 +1,7 @@
 // test_pool.c - the thread team: every thread runs, barriers separate, the cursor hands out each piece once, and waits
 // that outlast the spinning sleep and wake.
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/pool.h"
@@ -113,6 +114,92 @@ static void sleeps_and_wakes(void **state) {
     pool_free(p); // wakes sleepers to end them
 }
 
+// ---- chains
+enum { LOOPS = 9 };
+typedef struct chain_job {
+    pool *p;
+    pool_loop *loops;
+    int n;
+    int64_t done[LOOPS];           // plain: `then` orders it
+    _Atomic int64_t units[LOOPS];
+    uint8_t *taken[LOOPS];         // plain: one thread takes a unit
+    int then_at;                   // plain: loops come one after the other
+    _Atomic int wrong;
+    int nap_thread, nap_us;        // sleeps in `early`, with no unit in its hands
+} chain_job;
+
+static void chain_units(void *ctx, int loop, int64_t begin, int64_t end, int thread) {
+    chain_job *j = ctx;
+    if (j->then_at != loop || begin < 0 || begin >= end || end > j->loops[loop].units || thread >= j->loops[loop].threads) {
+        atomic_fetch_add(&j->wrong, 1);
+        return;
+    }
+    for (int64_t u = begin; u < end; u++) j->taken[loop][u]++;
+    atomic_fetch_add(&j->units[loop], end - begin);
+}
+static void chain_next(void *ctx, int loop, int thread) {
+    chain_job *j = ctx;
+    (void)thread;
+    if (j->then_at++ != loop || atomic_load(&j->units[loop]) != j->loops[loop].units) atomic_fetch_add(&j->wrong, 1);
+    j->done[loop]++;
+}
+static void chain_early(void *ctx, int loop, int thread) {
+    chain_job *j = ctx;
+    (void)loop;
+    if (thread == j->nap_thread) usleep((useconds_t)j->nap_us);
+}
+
+static void run_chain(pool *p, const pool_loop *loops, int n, int nap_thread, int times) {
+    pool_loop own[LOOPS];
+    chain_job j = {.p = p, .loops = own, .n = n, .nap_thread = nap_thread, .nap_us = 200};
+    for (int i = 0; i < n; i++) j.taken[i] = calloc((size_t)loops[i].units + 1, 1);
+    for (int t = 1; t <= times; t++) {
+        memcpy(own, loops, sizeof *own * (size_t)n);
+        for (int i = 0; i < n; i++) own[i].threads = own[i].threads < pool_size(p) ? own[i].threads : pool_size(p), atomic_store(&j.units[i], 0);
+        j.then_at = 0;
+        pool_chain c = {.loops = own, .n = n, .work = chain_units, .then = chain_next, .early = chain_early, .ctx = &j};
+        pool_run_chain(p, &c);
+        assert_int_equal(j.then_at, n);
+        for (int i = 0; i < n; i++) {
+            assert_int_equal(j.done[i], t);
+            for (int64_t u = 0; u < own[i].units; u++) assert_int_equal(j.taken[i][u], t);
+        }
+    }
+    assert_int_equal(j.wrong, 0);
+    for (int i = 0; i < n; i++) free(j.taken[i]);
+}
+
+static void chains_cover(pool *p) {
+    static const pool_loop all[LOOPS] = {{.units = 0, .threads = 1}, {.units = 1, .threads = 9}, {.units = 1000, .threads = 9},
+        {.units = 0, .threads = 2}, {.units = 0, .threads = 9}, {.units = 7, .threads = 2}, {.units = 64, .threads = 1}, {.units = 3, .threads = 9}, {.units = 0, .threads = 3}};
+    static const pool_loop none[2] = {{.units = 0, .threads = 1}, {.units = 0, .threads = 1}};
+    for (int i = 0; i < 5; i++) {
+        run_chain(p, all, LOOPS, -1, 100);
+        run_chain(p, none, 2, -1, 3);
+        run_chain(p, all + 2, 1, -1, 50);
+        run_chain(p, all, 0, -1, 1);
+        job j = {.p = p}; // both kinds of work in turn
+        pool_run(p, count_threads, &j);
+        for (int t = 0; t < pool_size(p); t++) assert_int_equal(j.ran[t], 1);
+    }
+    for (int thread = 0; thread < pool_size(p); thread++) run_chain(p, all, LOOPS, thread, 10);
+}
+static void chains_do_each_unit_once_in_order(void **state) {
+    (void)state;
+    with_pools(chains_cover);
+}
+
+static void owned_ranges(void **state) {
+    (void)state;
+    for (int64_t units = 0; units < 40; units++)
+        for (int n = 1; n < 12; n++) {
+            pool_loop l = {.units = units, .threads = n};
+            assert_int_equal(pool_owned(&l, 0), 0);
+            assert_int_equal(pool_owned(&l, n), units);
+            for (int t = 0; t < n; t++) assert_in_range(pool_owned(&l, t + 1) - pool_owned(&l, t), units / n, units / n + 1);
+        }
+}
+
 static void bad_sizes(void **state) {
     (void)state;
     pool *p;
@@ -133,7 +220,8 @@ static void bad_sizes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_once), cmocka_unit_test(barriers_separate), cmocka_unit_test(cursor_gives_each_piece_once),
-        cmocka_unit_test(sleeps_and_wakes),       cmocka_unit_test(bad_sizes),
+        cmocka_unit_test(sleeps_and_wakes),       cmocka_unit_test(chains_do_each_unit_once_in_order),
+        cmocka_unit_test(owned_ranges), cmocka_unit_test(bad_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
