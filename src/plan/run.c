@@ -10,6 +10,7 @@ enum {
     THREAD_NS = 300,      // what a stage takes longer for each thread that shares it
     STOP_NS = 20000000,   // nor longer, where a run may be stopped
     UNITS_PER_THREAD = 16,
+    TOGETHER = 4,         // groups of a matrix that kernels of several rows take at once
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
@@ -126,6 +127,7 @@ static void cut_item(const plan *p, item *it, double target) {
         if (fit < 32) fit = 32;
         it->row_block = divide_up(it->rows, divide_up(it->rows, fit)); // blocks of equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
+        if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
         if (it->chunk < 1) it->chunk = 1;
         if (it->chunk > groups) it->chunk = groups;
         it->units = divide_up(groups, it->chunk) * divide_up(it->rows, it->row_block);
