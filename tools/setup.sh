@@ -84,11 +84,23 @@ venv() { # requirements file
         || die "pip could not install the packages of $1"
 }
 
+# The JSON Schema Test Suite, which only the source package of jsonschema carries.
+schema_suite() {
+    suite=.venv/share/json-schema-test-suite
+    [ ! -d "$suite/draft2020-12" ] || return 0
+    say "fetching the JSON Schema Test Suite (in the source package of jsonschema)"
+    rm -rf "$suite.new" && mkdir -p "$suite.new"
+    .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary jsonschema -d "$suite.new" jsonschema >&2 \
+        && tar -xzf "$suite.new"/jsonschema-*.tar.gz -C "$suite.new" --strip-components=3 --wildcards 'jsonschema-*/json/tests/draft2020-12/*' \
+        && rm -f "$suite.new"/*.tar.gz && rm -rf "$suite" && mv "$suite.new" "$suite" \
+        || say "it could not be fetched: the test text_grammar_jsonschema_suite is skipped"
+}
+
 for group in "$@"; do
     case $group in
         build) packages build "$build" ;;
         model) packages model "$model" ;;
-        test) packages test "$tests"; venv tests/requirements.txt ;;
+        test) packages test "$tests"; venv tests/requirements.txt; schema_suite ;;
         bench) packages bench "$bench"; venv bench/requirements.txt ;;
         clean-check) packages clean-check "debootstrap" ;;
         *) die "unknown group $group" ;;
