@@ -70,7 +70,8 @@ static tl_status compute_prompt(reply *r, const int32_t *ids, size_t n, const fl
 // ---- one reply ---------------------------------------------------------------------------------
 typedef struct turn {
     reply *r;
-    const float *logits;    // of the next token; those behind guesses follow
+    const float *logits;    // of the next token; those behind guesses follow. NULL: they are where the session chooses
+    bool ahead;             // the step of the token that is being chosen has begun
     int32_t guess[DRAFT_MOST];
     size_t n_guess, at;     // guesses in the cache, and how many of them have come true
     double step_start, step_seconds;
@@ -138,6 +139,39 @@ static tl_status allowed(turn *t, const uint64_t **mask, bool *any) {
     return status;
 }
 
+// May the step of a token begin before the token is known? Not where guesses or forced tokens may join it, nor where it may
+// be the last.
+static bool may_go_ahead(const turn *t) {
+    const reply *r = t->r;
+    const speculation *p = &r->spec;
+    bool guesses = p->mode == SPEC_NGRAM || (p->mode == SPEC_AUTO && p->wait == 0);
+    return !guesses && !r->constraint && (r->most < 0 || r->reply_tokens + 1 < r->most) && tl_session_free_slots(r->o->session) > 0;
+}
+
+// Where the session has the logits.
+static tl_status choose_there(turn *t, const uint64_t *mask, int32_t *id) {
+    reply *r = t->r;
+    tl_session *s = r->o->session;
+    tl_status status = tl_session_choose(s, &r->sampler, &mask, NULL, t->err);
+    if (status == TL_OK && may_go_ahead(t)) {
+        const tl_row row = {.token = TL_CHOSEN(0), .logits = true};
+        status = tl_session_step(s, &row, 1, NULL, t->err);
+        t->ahead = status == TL_OK;
+        if (r->spec.wait > 0) r->spec.wait--;
+    }
+    if (status == TL_OK) status = tl_session_chosen(s, id, t->err);
+    if (status == TL_OK && t->step_start > 0 && !t->ahead) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);
+    t->step_start = 0;
+    return status;
+}
+
+// The step that was begun for a token which is not wanted.
+static void drop_ahead(turn *t) {
+    tl_session *s = t->r->o->session;
+    if (t->ahead) tl_seq_cut(s, 0, tl_seq_length(s, 0) - 1);
+    t->ahead = false;
+}
+
 // The next token; -1 with r->stop set: there is none.
 static tl_status choose(turn *t, int32_t *id) {
     reply *r = t->r;
@@ -146,7 +180,8 @@ static tl_status choose(turn *t, int32_t *id) {
     *id = -1;
     tl_status status = allowed(t, &mask, &any);
     if (status != TL_OK) return status;
-    if (any) *id = tl_sampler_pick_masked(r->sampler, t->logits, tl_model_n_vocab(r->o->model), mask);
+    if (any && t->logits) *id = tl_sampler_pick_masked(r->sampler, t->logits, tl_model_n_vocab(r->o->model), mask);
+    else if (any && (status = choose_there(t, mask, id)) != TL_OK) return status;
     if (*id >= 0) return TL_OK;
     if (r->constraint) return r->stop = tl_constraint_may_end(r->constraint, t->state) ? STOP_END : STOP_STUCK, TL_OK;
     *t->err = (tl_error){.code = TL_E_FORMAT, .offset = -1, .message = "all logits are NaN: the model's weights are broken; `tl doctor` tells where"};
@@ -219,9 +254,12 @@ static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r
     guess(t, n);
     for (size_t i = 0; i < t->n_guess; i++) rows[n + i] = (tl_row){.token = t->guess[i], .logits = true};
     rows[n - 1].logits = true;
-    if (status == TL_OK) status = tl_session_step(r->o->session, rows, n + t->n_guess, &t->logits, t->err);
+    bool there = !r->chosen && !t->n_guess && tl_session_chooses_ahead(r->o->session, r->sampler);
+    t->logits = NULL;
+    if (status == TL_OK) status = tl_session_step(r->o->session, rows, n + t->n_guess, there ? NULL : &t->logits, t->err);
     if (status != TL_OK) t->n_guess = 0;
-    if (n == 1 && !t->n_guess) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);
+    if (there) t->step_start = n == 1 ? t->step_start : 0; // its time is known when the next token is
+    else if (n == 1 && !t->n_guess) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);
     else t->step_seconds = seconds_now() - t->step_start;
     t->at = 0;
     for (size_t i = 0; i < n && status == TL_OK; i++)
@@ -276,6 +314,11 @@ static tl_status sample_reply(turn *t) {
         status = take(t, id);
         if (status != TL_OK) return status;
         if (limit_reached(t)) return TL_OK; // the next token's logits are not wanted
+        if (t->ahead) {
+            t->ahead = false;
+            if (!token_list_add(&r->held, id) || !speculation_add(&r->spec, id)) return no_memory(t->err);
+            continue;
+        }
         bool was = guessed(t, id, &status);
         if (status != TL_OK) return status;
         if (was) continue;
@@ -316,6 +359,7 @@ tl_status reply_run(reply *r, const int32_t *ids, size_t n, tl_error *err) {
     t.start = seconds_now();
     r->stop = STOP_CANCELLED;
     if (!cancelled) status = sample_reply(&t);
+    drop_ahead(&t);
     end_guesses(&t);
     if (status == TL_OK) status = end_reply(&t);
     r->reply_seconds += seconds_now() - t.start;

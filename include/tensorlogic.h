@@ -151,12 +151,13 @@ typedef struct tl_memory {
 TL_API tl_memory tl_session_memory(const tl_session *s);
 
 typedef struct tl_row {
-    int32_t token, seq;
+    int32_t token, seq; // token: an id, or TL_CHOSEN(i)
     bool logits;        // this row's logits are wanted
 } tl_row;
 // Appends the rows to their sequences (rows of one sequence in order) and computes. *logits: [wanted rows, vocab] in
 // row order, valid until the next call on this session. n <= n_batch. TL_E_LIMIT: the cache is full (nothing changed).
 TL_API tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err);
+// With logits NULL, a session on a GPU does not wait for the step: what goes wrong is told by the next call that does.
 // Appends n tokens to `seq` in steps of n_batch; *logits: those of the last row (NULL pointer: not wanted).
 // `cancel` (may be NULL) is polled between steps: TL_E_CANCELLED, with the finished steps kept.
 TL_API tl_status tl_session_prompt(tl_session *s, int32_t seq, const int32_t *ids, size_t n, const float **logits,
@@ -311,6 +312,18 @@ TL_API size_t tl_sampler_accepted(const tl_sampler *s);         // how many it r
 // A copy in its present state, for a forked sequence.
 TL_API tl_status tl_sampler_fork(const tl_sampler *s, uint64_t sequence, tl_sampler **out, tl_error *err);
 TL_API void tl_sampler_free(tl_sampler *s);
+
+// Choosing where the logits are: what tl_sampler_pick_masked chooses from each row of logits of the last step, in order, by
+// samplers[i] among masks[i] (NULL: all; masks NULL: no masks). On a GPU greedy choices, and chains of penalties, top_k (up to
+// 256), top_p, min_p and temperature, are made there and only ids come back; others bring the logits to the host.
+// ids NULL: it is only begun. tl_session_chosen waits for it; until the next choice, TL_CHOSEN(i) as a row's token stands for
+// choice i, so that the next step can begin before the host knows it. *ids: -1: there was nothing to choose from (a row made of it
+// has no meaning).
+#define TL_CHOSEN(i) (-1 - (int32_t)(i))
+TL_API tl_status tl_session_choose(tl_session *s, tl_sampler *const *samplers, const uint64_t *const *masks, int32_t *ids, tl_error *err);
+TL_API tl_status tl_session_chosen(tl_session *s, int32_t *ids, tl_error *err);
+// Does it pay to begin the next step before a choice is known: is the choice made on a GPU? (On the CPU it would only be wasted at the end.)
+TL_API bool tl_session_chooses_ahead(const tl_session *s, const tl_sampler *sampler);
 
 // Looking into the chain. `step` is called with "logits" and what there is to choose from, with the name of each sampler and
 // what it left, and at last with "draw" and the chosen one: the `n` most probable of `left` candidates, in descending order

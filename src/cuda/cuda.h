@@ -135,9 +135,39 @@ tl_status cuda_record_begin(cuda_device *d, tl_error *err);
 tl_status cuda_record_end(cuda_device *d, cuda_graph **out, tl_error *err); // out NULL: thrown away
 tl_status cuda_replay(cuda_device *d, cuda_graph *g, tl_error *err);
 void cuda_graph_free(cuda_device *d, cuda_graph *g);
+// A point in the stream that the host can wait for. A point never marked has passed.
+typedef struct cuda_point cuda_point;
+tl_status cuda_point_new(cuda_device *d, cuda_point **out, tl_error *err);
+tl_status cuda_point_mark(cuda_device *d, cuda_point *p, tl_error *err);
+tl_status cuda_point_wait(cuda_device *d, cuda_point *p, tl_error *err);
+void cuda_point_free(cuda_device *d, cuda_point *p);
 // Times: mark i is a point in the stream; milliseconds between two after cuda_sync().
 tl_status cuda_mark(cuda_device *d, int i, tl_error *err);
 double cuda_between(cuda_device *d, int i, int j);
+
+// ---- choosing tokens (choose.c) ----------------------------------------------------------------------
+typedef struct cuda_chooser cuda_chooser;
+typedef struct cuda_edit { // of the logit of one id
+    int32_t id, count;     // count: of penalties
+    float bias;
+} cuda_edit;
+typedef struct cuda_choice { // one row: see sample.h
+    const float *x;        // on the device
+    double u;
+    int32_t k, n_ops, min_keep;
+    struct { int32_t kind; float value; } op[4];
+    float repeat, frequency, presence;
+    const uint64_t *mask;  // NULL: all ids
+    cuda_edit *edits;      // n_bias, in their order, then n_said, one an id
+    size_t n_bias, n_said;
+} cuda_choice;
+tl_status cuda_chooser_new(cuda_device *d, cuda_chooser **out, tl_error *err);
+void cuda_chooser_free(cuda_chooser *c);
+// Begins to choose among n logits for each row; what was begun before has been waited for.
+tl_status cuda_choose(cuda_chooser *c, const cuda_choice *rows, int n_rows, int64_t n, tl_error *err);
+tl_status cuda_chosen(cuda_chooser *c, int32_t *ids, tl_error *err); // waits for it; -1: there was nothing to choose from
+const int32_t *cuda_chosen_ids(const cuda_chooser *c);               // where they are on the device
+tl_status cuda_feed(cuda_device *d, int32_t *tok, int64_t rows, const int32_t *ids, tl_error *err); // -1 - i in tok becomes ids[i]
 
 // ---- products and attention: launchers ---------------------------------------------------------------
 bool cuda_is_matrix(tl_dtype t);

@@ -401,6 +401,42 @@ void cuda_graph_free(cuda_device *d, cuda_graph *g) {
     mem_free(g);
 }
 
+// ---- points ------------------------------------------------------------------------------------------------
+struct cuda_point { void *event; };
+
+tl_status cuda_point_new(cuda_device *d, cuda_point **out, tl_error *err) {
+    *out = NULL;
+    TL_TRY(usable(d, err));
+    void *event = NULL;
+    TRY_CU(d, cu.event_new(&event, CU_EVENT_NO_TIMING), "making an event");
+    cuda_point *p = mem_calloc(1, sizeof *p);
+    if (!p) {
+        cu.event_free(event);
+        return err_set(err, TL_E_MEMORY, "out of memory");
+    }
+    p->event = event;
+    *out = p;
+    return TL_OK;
+}
+
+tl_status cuda_point_mark(cuda_device *d, cuda_point *p, tl_error *err) {
+    TL_TRY(usable(d, err));
+    TRY_CU(d, cu.event_record(p->event, d->stream), "marking a point");
+    return TL_OK;
+}
+
+tl_status cuda_point_wait(cuda_device *d, cuda_point *p, tl_error *err) {
+    TL_TRY(usable(d, err));
+    TRY_CU(d, cu.event_sync(p->event), "running kernels");
+    return TL_OK;
+}
+
+void cuda_point_free(cuda_device *d, cuda_point *p) {
+    if (!p) return;
+    if (cu.ctx_set(d->ctx) == CU_OK) cu.event_free(p->event);
+    mem_free(p);
+}
+
 // ---- times -------------------------------------------------------------------------------------------------
 tl_status cuda_mark(cuda_device *d, int i, tl_error *err) {
     if (i < 0 || i >= MARKS) return err_set(err, TL_E_LIMIT, "mark %d of %d", i, MARKS);

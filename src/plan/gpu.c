@@ -1,4 +1,5 @@
-// gpu.c - a plan's memory on the device, the inputs of a step, replay, results.
+// gpu.c - a plan's memory on the device, the inputs of a step, replay, results. A run is only begun: who asks for a result
+// waits for it.
 //
 // Values lie in the workspace as stage.c laid them out; kernels run one after the other, so what may share memory on the
 // CPU may here. A step's inputs travel in one transfer. The sequences' slot lists are mirrored on the device: a step
@@ -116,7 +117,10 @@ void gpu_free(plan *p) {
     cuda_free(g->d, g->lists);
     cuda_free(g->d, g->input);
     for (int i = 0; i < g->n_states; i++) cuda_free(g->d, g->states[i].data);
-    cuda_host_free(g->d, g->host);
+    for (int i = 0; i < 2; i++) {
+        cuda_host_free(g->d, g->host[i]);
+        cuda_point_free(g->d, g->sent[i]);
+    }
     for (int i = 0; g->copies && i < p->n_values; i++) cuda_host_free(g->d, g->copies[i].host);
     mem_free(g->shadow);
     mem_free(g->seen);
@@ -204,10 +208,15 @@ static tl_status input_room(plan *p, size_t bytes, tl_error *err) {
     gpu_plan *g = p->gpu;
     if (bytes <= g->input_room) return TL_OK;
     size_t room = aligned(bytes * 2 + 4096);
-    cuda_host_free(g->d, g->host);
+    TL_TRY(cuda_sync(g->d, err));
     cuda_free(g->d, g->input);
-    g->host = NULL, g->input = NULL, g->input_room = 0;
-    TL_TRY(cuda_host_alloc(g->d, room, (void **)&g->host, NULL, err));
+    g->input = NULL, g->input_room = 0;
+    for (int i = 0; i < 2; i++) {
+        cuda_host_free(g->d, g->host[i]);
+        g->host[i] = NULL;
+        TL_TRY(cuda_host_alloc(g->d, room, (void **)&g->host[i], NULL, err));
+        if (!g->sent[i]) TL_TRY(cuda_point_new(g->d, &g->sent[i], err));
+    }
     TL_TRY(cuda_alloc(g->d, room, &g->input, err));
     g->input_room = room;
     for (int i = 0; i < GPU_GRAPHS; i++) {
@@ -251,8 +260,9 @@ static tl_status send_inputs(plan *p, tl_error *err) {
     TL_TRY(list_room(p, s->n_seqs, err));
     layout l = lay_out(p, count_edits(p));
     TL_TRY(input_room(p, l.bytes, err));
-    char *h = g->host;
-    const char *d = g->input;
+    g->turn = !g->turn;
+    TL_TRY(cuda_point_wait(g->d, g->sent[g->turn], err));
+    char *h = g->host[g->turn], *d = g->input;
     for (int i = 0; i < INPUT_COUNT; i++)
         if (s->in[i]) memcpy(h + l.in[i], s->in[i], (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
     for (int i = 0; i < 2; i++) g->n_tiles[i] = count_tiles(p, i == 1);
@@ -263,7 +273,9 @@ static tl_status send_inputs(plan *p, tl_error *err) {
     g->edits_device = (const int32_t *)(const void *)(d + l.edits);
     g->n_seqs = s->n_seqs;
     for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)(uintptr_t)(d + l.in[p->values[p->input_values[i]].input]);
-    return cuda_send(g->d, g->input, g->host, l.bytes, err);
+    TL_TRY(cuda_send(g->d, g->input, h, l.bytes, err));
+    TL_TRY(cuda_point_mark(g->d, g->sent[g->turn], err));
+    return s->chosen ? cuda_feed(g->d, (int32_t *)(void *)(d + l.in[INPUT_TOK]), s->rows, s->chosen, err) : TL_OK;
 }
 
 // ---- replay ------------------------------------------------------------------------------------------------
@@ -311,32 +323,30 @@ static tl_status run_kernels(plan *p, tl_error *err) {
     return cuda_replay(g->d, r->graph, err);
 }
 
+// ---- results -----------------------------------------------------------------------------------------------
 static size_t result_bytes(const plan *p, const value *v) { return (size_t)sym_rows(p, v->sym, 1) * (size_t)v->inner * 4; }
 
-static tl_status fetch(const plan *p, int32_t v, tl_error *err) {
+tl_status gpu_run(plan *p, tl_error *err) {
+    for (int i = 0; i < p->n_values; i++) p->gpu->copies[i].fresh = false;
+    TL_TRY(send_inputs(p, err));
+    return run_kernels(p, err);
+}
+
+tl_status gpu_value(const plan *p, int32_t v, const void **out, tl_error *err) {
     struct gpu_copy *c = &p->gpu->copies[v];
     size_t bytes = result_bytes(p, &p->values[v]);
-    if (bytes > c->bytes) {
-        cuda_host_free(p->device, c->host);
-        c->host = NULL, c->bytes = 0;
-        TL_TRY(cuda_host_alloc(p->device, bytes, &c->host, NULL, err));
-        c->bytes = bytes;
+    *out = NULL;
+    if (!c->fresh) {
+        if (bytes > c->bytes) {
+            cuda_host_free(p->device, c->host);
+            c->host = NULL, c->bytes = 0;
+            TL_TRY(cuda_host_alloc(p->device, bytes, &c->host, NULL, err));
+            c->bytes = bytes;
+        }
+        TL_TRY(cuda_fetch(p->device, c->host, p->base[v], bytes, err));
+        TL_TRY(cuda_sync(p->device, err));
     }
     c->fresh = true;
-    return cuda_fetch(p->device, c->host, p->base[v], bytes, err);
-}
-
-tl_status gpu_run(plan *p, tl_error *err) {
-    gpu_plan *g = p->gpu;
-    for (int i = 0; i < p->n_values; i++) g->copies[i].fresh = false;
-    TL_TRY(send_inputs(p, err));
-    TL_TRY(run_kernels(p, err));
-    for (int i = 0; i < p->n_outputs; i++) TL_TRY(fetch(p, p->out_value[i], err));
-    return cuda_sync(g->d, err);
-}
-
-const void *gpu_value(const plan *p, int32_t v) {
-    struct gpu_copy *c = &p->gpu->copies[v];
-    if (!c->fresh && (fetch(p, v, NULL) != TL_OK || cuda_sync(p->device, NULL) != TL_OK)) return NULL;
-    return c->host;
+    *out = c->host;
+    return TL_OK;
 }

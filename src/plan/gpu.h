@@ -49,8 +49,11 @@ struct gpu_plan {
     size_t act_bytes, const_bytes, work_bytes, list_bytes, attn_bytes, state_bytes, counter_bytes;
     gpu_state *states;
     int n_states;
-    // inputs of a step: rows' inputs, sequences, edits; written to `host`, sent to `input`
-    char *host;
+    // inputs of a step: rows' inputs, sequences, edits; written to a `host`, in turn since steps are not waited for, and sent
+    // to `input`
+    char *host[2];
+    cuda_point *sent[2];
+    int turn;
     void *input;
     size_t input_room;
     int32_t *edit_count;   // in `host`

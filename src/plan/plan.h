@@ -49,10 +49,14 @@ typedef struct plan_step {
     const int32_t *in[INPUT_COUNT]; // tok, pos, seq, slot: [rows]; out: [outs], row numbers
     const attn_seq *seqs;           // in[INPUT_SEQ][p] indexes these
     int64_t n_seqs;
+    const int32_t *chosen;          // on a device: ids there; tok -1 - i stands for chosen[i]. NULL: all of tok is known
 } plan_step;
+// On a device it is only begun: what goes wrong there is told by plan_fetch, or by the next run.
 tl_status plan_run(plan *p, const plan_step *step, tl_error *err);
 // Output i of the graph after a run (float32, or int32 where the node's type says so), row-major, valid until the next.
 const void *plan_output(const plan *p, int i);
+tl_status plan_fetch(const plan *p, int i, const void **out, tl_error *err); // the same, with what went wrong
+const void *plan_output_on_device(const plan *p, int i);                    // where it is there; NULL: not on a device
 // A node with `keep` set, after a run; NULL if the graph has no such node. rows of it: as its symbol says.
 const void *plan_value(const plan *p, const ir_node *n);
 size_t plan_workspace_bytes(const plan *p);

@@ -283,9 +283,9 @@ tl_status gpu_weight(ir_weight *w, const plan_backend *b, tl_error *err);  // dm
 tl_status gpu_weight_bytes(ir_weight *w, cuda_device *d, tl_error *err);   // d_bytes
 void gpu_weight_free(plan_weight *pw);
 tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err);         // after plan_stages: memory, constants
-tl_status gpu_run(plan *p, tl_error *err);                                 // p->step is set and checked
+tl_status gpu_run(plan *p, tl_error *err);                                 // begins it; p->step is set and checked
 void gpu_free(plan *p);
-const void *gpu_value(const plan *p, int32_t value);                       // on the host; NULL when that failed
+tl_status gpu_value(const plan *p, int32_t value, const void **out, tl_error *err); // on the host
 
 // ---- passes --------------------------------------------------------------------------------------
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err);

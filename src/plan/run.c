@@ -365,16 +365,28 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
 }
 
 // ---- results -------------------------------------------------------------------------------------
-const void *plan_output(const plan *p, int i) {
-    if (i < 0 || i >= p->n_outputs) return NULL;
-    return p->device ? gpu_value(p, p->out_value[i]) : p->base[p->out_value[i]];
+tl_status plan_fetch(const plan *p, int i, const void **out, tl_error *err) {
+    *out = NULL;
+    if (i < 0 || i >= p->n_outputs) return TL_OK;
+    if (p->device) return gpu_value(p, p->out_value[i], out, err);
+    *out = p->base[p->out_value[i]];
+    return TL_OK;
 }
+
+const void *plan_output(const plan *p, int i) {
+    const void *out;
+    (void)plan_fetch(p, i, &out, NULL);
+    return out;
+}
+
+const void *plan_output_on_device(const plan *p, int i) { return p->device && i >= 0 && i < p->n_outputs ? p->base[p->out_value[i]] : NULL; }
 
 const void *plan_value(const plan *p, const ir_node *n) {
     while (n->repl) n = n->repl;
     if (n->id < 0 || n->id >= p->n_nodes || !n->keep) return NULL;
     int32_t v = p->node_value[n->id];
-    if (v >= 0 && p->device) return gpu_value(p, v);
+    const void *out;
+    if (v >= 0 && p->device) return (void)gpu_value(p, v, &out, NULL), out;
     return v < 0 ? NULL : p->base[v];
 }
 

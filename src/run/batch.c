@@ -21,6 +21,9 @@ struct tl_batch {
     int32_t *order;      // [active] jobs by age
     tl_row *rows;        // [n_batch]
     uint64_t *no_ends;   // all ids but those that end a reply; made when a job ignores these
+    tl_sampler **samplers; // [n_batch] of the rows with logits
+    const uint64_t **masks;
+    int32_t *ids;
 };
 
 tl_status tl_batch_new(tl_session *s, tl_batch **out, tl_error *err) {
@@ -32,7 +35,10 @@ tl_status tl_batch_new(tl_session *s, tl_batch **out, tl_error *err) {
     b->jobs = mem_calloc((size_t)b->n_seq, sizeof *b->jobs);
     b->order = mem_calloc((size_t)b->n_seq, sizeof *b->order);
     b->rows = mem_calloc((size_t)tl_session_n_batch(s), sizeof *b->rows);
-    if (!b->jobs || !b->order || !b->rows) {
+    b->samplers = mem_calloc((size_t)tl_session_n_batch(s), sizeof *b->samplers);
+    b->masks = mem_calloc((size_t)tl_session_n_batch(s), sizeof *b->masks);
+    b->ids = mem_calloc((size_t)tl_session_n_batch(s), sizeof *b->ids);
+    if (!b->jobs || !b->order || !b->rows || !b->samplers || !b->masks || !b->ids) {
         tl_batch_free(b);
         return err_set(err, TL_E_MEMORY, "out of memory");
     }
@@ -51,6 +57,9 @@ void tl_batch_free(tl_batch *b) {
     mem_free(b->order);
     mem_free(b->rows);
     mem_free(b->no_ends);
+    mem_free(b->samplers);
+    mem_free(b->masks);
+    mem_free(b->ids);
     mem_free(b);
 }
 
@@ -150,14 +159,13 @@ static size_t gather(tl_batch *b, int64_t *outs) {
     return n;
 }
 
-static void choose(tl_batch *b, int32_t at, const float *logits, int64_t n_vocab) {
+static void take(tl_batch *b, int32_t at, int32_t id) { // what was chosen for a job
     job *j = &b->jobs[at];
     tl_error err;
     if (j->room <= 0) {
         finish(b, at, j->j.most == 0 ? TL_JOB_LENGTH : TL_JOB_CONTEXT, NULL);
         return;
     }
-    int32_t id = tl_sampler_pick_masked(j->j.sampler, logits, n_vocab, j->j.ignore_end ? b->no_ends : NULL);
     if (id < 0) {
         (void)err_set(&err, TL_E_FORMAT, "all logits are NaN: the model's weights are broken; `tl doctor` tells where");
         finish(b, at, TL_JOB_FAILED, &err);
@@ -174,15 +182,26 @@ static void choose(tl_batch *b, int32_t at, const float *logits, int64_t n_vocab
     else if (j->said == j->room) finish(b, at, j->said == j->j.most ? TL_JOB_LENGTH : TL_JOB_CONTEXT, NULL);
 }
 
+// For all rows at once: on a GPU only ids come back.
+static tl_status choose(tl_batch *b, int64_t outs, tl_error *err) {
+    for (int32_t i = 0; i < b->active; i++) {
+        const job *j = &b->jobs[b->order[i]];
+        if (j->row < 0) continue;
+        b->samplers[j->row] = j->j.sampler;
+        b->masks[j->row] = j->j.ignore_end ? b->no_ends : NULL;
+    }
+    return outs ? tl_session_choose(b->s, b->samplers, b->masks, b->ids, err) : TL_OK;
+}
+
 tl_status tl_batch_step(tl_batch *b, tl_error *err) {
-    int64_t outs, n_vocab = session_model(b->s)->n_vocab;
-    const float *logits = NULL;
+    int64_t outs;
     size_t n = gather(b, &outs);
     if (n == 0) return TL_OK;
-    TL_TRY(tl_session_step(b->s, b->rows, n, &logits, err));
+    TL_TRY(tl_session_step(b->s, b->rows, n, NULL, err));
+    TL_TRY(choose(b, outs, err));
     for (int32_t i = 0; i < b->active;) {
         int32_t at = b->order[i];
-        if (b->jobs[at].row >= 0) choose(b, at, logits + b->jobs[at].row * n_vocab, n_vocab);
+        if (b->jobs[at].row >= 0) take(b, at, b->ids[b->jobs[at].row]);
         if (i < b->active && b->order[i] == at) i++; // else the job is over and the next has moved here
     }
     return TL_OK;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "cuda/sample.h"
 #include "run/sample_random.h"
 
 enum { MAX_ID = 1 << 24 };
@@ -23,6 +24,7 @@ struct tl_sampler {
     void *step_ctx;
     size_t step_most;
     VEC(tl_candidate) shown;
+    VEC(cuda_edit) edits; // of a choice that a device makes
 };
 
 // ---- rows without a sampler --------------------------------------------------------------------------
@@ -130,7 +132,7 @@ tl_status tl_sampler_new(const tl_sampling *options, tl_sampler **out, tl_error 
 
 void tl_sampler_free(tl_sampler *s) {
     if (!s) return;
-    vec_free(&s->history), vec_free(&s->counts), vec_free(&s->shown);
+    vec_free(&s->history), vec_free(&s->counts), vec_free(&s->shown), vec_free(&s->edits);
     set_free(&s->set);
     dry_free(&s->dry);
     mem_free(s->bias);
@@ -325,3 +327,100 @@ int32_t tl_sampler_pick_masked(tl_sampler *s, const float *logits, int64_t n, co
 }
 
 int32_t tl_sampler_pick(tl_sampler *s, const float *logits, int64_t n) { return tl_sampler_pick_masked(s, logits, n, NULL); }
+
+// ---- choices on a device -----------------------------------------------------------------------------
+// The part of a chain that a device goes through: penalties, then what thins out behind top_k. False: there is more to it.
+static bool device_chain(const tl_sampler *s, cuda_choice *out) {
+    const tl_sampling *o = &s->o;
+    bool thinned = false;
+    *out = (cuda_choice){.min_keep = o->min_keep, .repeat = o->repeat_penalty, .frequency = o->frequency_penalty, .presence = o->presence_penalty};
+    for (size_t i = 0; i < s->n_chain; i++) {
+        sample_op op = SAMPLE_SCALE;
+        float value = 0;
+        switch (s->chain[i]) {
+        case SAMPLER_PENALTIES:
+            if (penalties_on(o) && thinned) return false;
+            continue;
+        case SAMPLER_TOP_K:
+            if (o->top_k <= 0 || thinned) return false;
+            out->k = o->top_k;
+            thinned = true;
+            continue;
+        case SAMPLER_DRY: if (dry_on(o)) return false; continue;
+        case SAMPLER_TOP_N_SIGMA: if (o->top_n_sigma > 0) return false; continue;
+        case SAMPLER_TYPICAL: if (o->typical_p > 0 && o->typical_p < 1) return false; continue;
+        case SAMPLER_XTC: if (o->xtc_probability > 0) return false; continue;
+        case SAMPLER_TOP_P:
+            if (o->top_p >= 1) continue;
+            op = SAMPLE_TOP_P, value = o->top_p;
+            break;
+        case SAMPLER_MIN_P:
+            if (o->min_p <= 0) continue;
+            op = SAMPLE_MIN_P, value = logf(o->min_p);
+            break;
+        case SAMPLER_TEMPERATURE:
+            if (o->temperature <= 0 || o->dynatemp_range > 0) return false;
+            if (o->temperature == 1) continue;
+            value = 1 / o->temperature;
+            break;
+        default: return false;
+        }
+        if (!thinned || out->n_ops == SAMPLE_OPS) return false;
+        out->op[out->n_ops].kind = (int32_t)op, out->op[out->n_ops++].value = value;
+    }
+    return thinned;
+}
+
+// Greedy: dry would have to be computed here.
+static bool device_can(const tl_sampler *s, int64_t n, cuda_choice *out) {
+    size_t penalties = 0;
+    for (size_t i = 0; i < s->n_chain; i++) penalties += s->chain[i] == SAMPLER_PENALTIES;
+    if (s->step || s->o.mirostat || penalties > 1) return false;
+    if (!only_best(s)) return device_chain(s, out) && sample_fits(n, out->k);
+    *out = (cuda_choice){.k = 1, .repeat = s->o.repeat_penalty, .frequency = s->o.frequency_penalty, .presence = s->o.presence_penalty};
+    return !dry_on(&s->o) && sample_fits(n, 1);
+}
+
+bool sampler_device_can(const tl_sampler *s, int64_t n) {
+    cuda_choice c;
+    return device_can(s, n, &c);
+}
+
+static bool in_chain(const tl_sampler *s, sampler_kind kind) {
+    for (size_t i = 0; i < s->n_chain; i++)
+        if (s->chain[i] == kind) return true;
+    return false;
+}
+
+// The ids among the last tokens, each once.
+static bool said_edits(tl_sampler *s) {
+    size_t n = last(s->history.n, s->o.penalty_last_n);
+    const int32_t *tokens = s->history.p + s->history.n - n;
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = tokens[i], count = s->counts.p[id];
+        if (count <= 0) continue;
+        s->counts.p[id] = -count; // done; as step_penalties
+        ok &= vec_push(&s->edits, ((cuda_edit){.id = id, .count = count}));
+    }
+    for (size_t i = 0; i < n; i++)
+        if (s->counts.p[tokens[i]] < 0) s->counts.p[tokens[i]] = -s->counts.p[tokens[i]];
+    return ok;
+}
+
+bool sampler_device_choice(tl_sampler *s, int64_t n, cuda_choice *out) {
+    if (!device_can(s, n, out)) return false;
+    s->edits.n = 0;
+    for (size_t i = 0; i < s->o.n_logit_bias; i++) {
+        const tl_logit_bias *b = &s->bias[i];
+        if (!vec_push(&s->edits, ((cuda_edit){.id = b->id, .bias = b->bias == -INFINITY ? NAN : b->bias}))) return false;
+    }
+    out->n_bias = s->edits.n;
+    if (penalties_on(&s->o) && in_chain(s, SAMPLER_PENALTIES) && !said_edits(s)) return false;
+    out->n_said = s->edits.n - out->n_bias;
+    out->edits = s->edits.p;
+    double u[2];
+    sample_uniform(s->o.seed, s->o.sequence, s->position++, u);
+    out->u = u[0];
+    return true;
+}

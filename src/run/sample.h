@@ -4,6 +4,7 @@
 #define TL_RUN_SAMPLE_H
 #include "base/base.h"
 #include "cpu/kernels.h"
+#include "cuda/cuda.h"
 
 typedef struct sample_item {
     float logit;
@@ -116,6 +117,11 @@ const char *sampler_kind_name(sampler_kind k);
 // Names or letters (after '='), see tl_sampling.samplers; NULL: the default. A sampler may come more than once.
 tl_status chain_parse(const char *text, sampler_kind *out, size_t *n, tl_error *err);
 
+// The next pick as a device makes it (x and mask are the caller's): greedy, or a chain of penalties, top_k, top_p, min_p and
+// temperature in which top_k thins out first. False: only tl_sampler_pick can; nothing has changed. Else the pick is made as
+// far as the sampler is concerned. out->edits is valid until the sampler is used again.
+bool sampler_device_choice(tl_sampler *s, int64_t n, cuda_choice *out);
+bool sampler_device_can(const tl_sampler *s, int64_t n);
 void sampler_set_vocab(tl_sampler *s, const sample_vocab *v);
 dry_state *sampler_dry(tl_sampler *s);
 bool sampler_dry_on(const tl_sampler *s);

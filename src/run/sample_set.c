@@ -6,6 +6,7 @@
 // partitioning, and only what is left is ever sorted. The order is total (ties by id), so results do not depend on the way.
 #include <math.h>
 
+#include "base/plain_exp.h"
 #include "cpu/vec_ops.h"
 #include "run/sample.h"
 
@@ -18,9 +19,9 @@ void set_free(sample_set *s) {
 static int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
 static int64_t block_end(const sample_set *s, int64_t b) { return (b + 1) * BLOCK < s->n ? (b + 1) * BLOCK : s->n; }
 
-// exp(x - max) of one candidate; the largest weighs 1, NaN nothing.
+// exp(x - max) of one candidate; the largest weighs 1, NaN nothing. As src/cuda/sample.cu has it.
 static float weight_of(float x, float max) {
-    float w = x == max ? 1 : expf(x - max);
+    float w = x == max ? 1 : plain_exp(x - max);
     return w > 0 ? w : 0;
 }
 
@@ -349,7 +350,7 @@ static void cut_mass(sample_set *s, double target, bool strict, size_t min_keep)
     candidate *p = s->items.p;
     size_t low = 0, high = s->items.n, keep;
     double sum = 0; // of p[0 .. low)
-    while (high - low > SMALL) {
+    while (!s->sorted && high - low > SMALL) {
         size_t at = partition(p, low, high);
         double part = 0;
         for (size_t i = low; i <= at; i++) part += (double)p[i].weight;
@@ -362,13 +363,13 @@ static void cut_mass(sample_set *s, double target, bool strict, size_t min_keep)
             low = at + 1;
         }
     }
-    sort_items(p + low, high - low);
+    if (!s->sorted) sort_items(p + low, high - low);
     for (keep = low; keep < high; keep++) {
         if (keep >= 1 && keep >= min_keep && (strict ? sum > target : sum >= target)) break;
         sum += (double)p[keep].weight;
     }
     s->items.n = keep;
-    s->sorted = low == 0;
+    s->sorted |= low == 0;
 }
 
 static bool collect_near(sample_set *s, float max, float center, float depth) {
@@ -377,7 +378,7 @@ static bool collect_near(sample_set *s, float max, float center, float depth) {
     return collect(s, all ? -INFINITY : center - depth, all ? INFINITY : center + depth, false);
 }
 
-static bool weigh(sample_set *s, float max) { // a list; the exponentials by the CPU's kernel
+static bool weigh(sample_set *s, float max) { // a long list; the exponentials by the CPU's kernel
     size_t n = s->items.n;
     if (!vec_reserve(&s->spare, n)) return !(s->failed = true);
     for (size_t i = 0; i < n; i++) s->spare.p[i] = s->items.p[i].logit - max;
@@ -392,15 +393,17 @@ void set_keep_mass(sample_set *s, float max, float center, double target, bool s
     for (float depth = isnan(center) ? 4 : 0.5f;; depth *= 2) {
         double sum = 0;
         if (dense && !collect_near(s, max, center, depth)) return;
-        if (!weigh(s, max)) return;
+        if (dense && !weigh(s, max)) return;
         for (size_t i = 0; i < s->items.n; i++) {
             candidate *c = &s->items.p[i];
+            if (!dense) c->weight = weight_of(c->logit, max);
             sum += (double)c->weight;
             c->key = isnan(center) ? c->logit : -fabsf(c->logit - center);
         }
         bool enough = (strict ? sum > target : sum >= target) && (int64_t)s->items.n >= min_keep;
         if (!dense || enough || depth > 1000) break;
     }
+    if (!isnan(center)) s->sorted = false;
     cut_mass(s, target, strict, (size_t)(min_keep > 0 ? min_keep : 0));
     if (isnan(center)) return;
     for (size_t i = 0; i < s->items.n; i++) s->items.p[i].key = s->items.p[i].logit;

@@ -24,10 +24,12 @@ static tl_status new_states(tl_session *s, tl_error *err) {
 
 static tl_status new_tables(tl_session *s, bool keep, tl_error *err) {
     s->n_list = 2 * s->n_ctx;
+    s->n_chosen = -1;
+    s->chosen = mem_calloc((size_t)s->n_batch, sizeof *s->chosen);
     s->seqs = mem_calloc((size_t)s->n_seq, sizeof *s->seqs);
     s->views = mem_calloc((size_t)s->n_seq, sizeof *s->views);
     s->prompt = mem_calloc((size_t)s->n_batch, sizeof *s->prompt);
-    bool ok = slots_init(&s->pool, s->n_ctx, keep) && s->seqs && s->views && s->prompt;
+    bool ok = slots_init(&s->pool, s->n_ctx, keep) && s->chosen && s->seqs && s->views && s->prompt;
     for (int i = 0; i < INPUT_COUNT && ok; i++) ok = (s->in[i] = mem_calloc((size_t)s->n_batch, sizeof(int32_t))) != NULL;
     for (int32_t i = 0; i < s->n_seq && ok; i++) {
         s->seqs[i].slots = mem_alloc((size_t)s->n_list * sizeof(int32_t));
@@ -144,6 +146,9 @@ tl_status tl_session_new(tl_model *m, const tl_session_options *options, tl_sess
 
 void tl_session_free(tl_session *s) {
     if (!s) return;
+    cuda_chooser_free(s->chooser);
+    mem_free(s->chosen);
+    mem_free(s->choices);
     plan_free(s->p);
     for (ev_state *st = s->states; st; st = st->next)
         if (st->ir.data) munmap(st->ir.data, st->ir.slot_bytes * (size_t)st->ir.slots);
@@ -282,6 +287,7 @@ static tl_status check_rows(const tl_session *s, const tl_row *rows, size_t n, t
         return err_set(err, TL_E_LIMIT, "the cache of %" PRId64 " positions is full; ask for more with -c N", s->n_ctx);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].seq < 0 || rows[i].seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", rows[i].seq, s->n_seq);
+        if (rows[i].token < 0 && -1 - (int64_t)rows[i].token < s->n_chosen) continue;
         if (rows[i].token < 0 || rows[i].token >= s->m->n_vocab)
             return err_set(err, TL_E_USAGE, "token id %d is outside the vocabulary of %" PRId64, rows[i].token, s->m->n_vocab);
     }
@@ -296,8 +302,37 @@ static void learn_row(tl_session *s, size_t i) {
     slots_learn(&s->pool, s->in[INPUT_SLOT][i], before, s->in[INPUT_TOK][i], at);
 }
 
+void session_learn_rows(tl_session *s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const sequence *q = &s->seqs[s->in[INPUT_SEQ][i]];
+        int64_t at = s->in[INPUT_POS][i];
+        bool there = at >= q->dropped && at < length_of(q) && q->slots[q->first + at - q->dropped] == s->in[INPUT_SLOT][i];
+        if (there) learn_row(s, i); // else it has been taken back meanwhile
+    }
+}
+
+void session_take_back(tl_session *s, size_t n) {
+    for (size_t i = n; i-- > 0;) {
+        sequence *q = &s->seqs[s->in[INPUT_SEQ][i]];
+        if (q->n && q->slots[q->first + q->n - 1] == s->in[INPUT_SLOT][i]) drop_last(s, q);
+    }
+}
+
+// Tokens that are choices: known ones take their place. True: some are known to the device only.
+static bool resolve_choices(tl_session *s, size_t n) {
+    bool open = false;
+    for (size_t i = 0; i < n; i++) {
+        int32_t *t = &s->in[INPUT_TOK][i];
+        if (*t >= 0) continue;
+        if (s->choosing) open = true;
+        else *t = s->chosen[-1 - *t] < 0 ? 0 : s->chosen[-1 - *t]; // no choice: as a device has it
+    }
+    return open;
+}
+
 tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err) {
     TL_TRY(check_rows(s, rows, n, err));
+    if (s->late) TL_TRY(session_take_choices(s, err));
     int64_t outs = 0;
     for (size_t i = 0; i < n; i++) {
         sequence *q = &s->seqs[rows[i].seq];
@@ -317,7 +352,11 @@ tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const flo
     for (int i = 0; i < INPUT_COUNT; i++) step.in[i] = s->in[i];
     s->rows = (int64_t)n;
     s->outs = outs;
+    bool open = resolve_choices(s, n);
+    if (open) step.chosen = cuda_chosen_ids(s->chooser);
     tl_status st = plan_run(s->p, &step, err);
+    const void *out = NULL;
+    if (st == TL_OK && logits && outs) st = plan_fetch(s->p, 0, &out, err);
     if (st == TL_OK) st = gguf_check(s->m->m.file, err);
     plan_fault fault = plan_first_fault(s->p);
     if (st == TL_OK && s->trap && fault.node) {
@@ -325,12 +364,13 @@ tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const flo
         st = trap_explain(&c, err);
     }
     if (st != TL_OK) {
-        for (size_t i = n; i-- > 0;) drop_last(s, &s->seqs[rows[i].seq]);
+        session_take_back(s, n);
         return st;
     }
-    for (size_t i = 0; i < n; i++) learn_row(s, i);
+    if (open) s->late = (int64_t)n;
+    else session_learn_rows(s, n);
     for (size_t i = 0; i < n && s->window; i++) drop_hidden(s, &s->seqs[rows[i].seq]);
-    if (logits) *logits = outs ? plan_output(s->p, 0) : NULL;
+    if (logits) *logits = out;
     return TL_OK;
 }
 

@@ -31,7 +31,18 @@ struct tl_session {
     tl_dtype cache_type;
     bool trap, hidden;
     int64_t width;         // of a row that a step gives
+    // choices among the logits of the last step (session_choose.c)
+    cuda_chooser *chooser; // NULL: none was begun on a device so far
+    int32_t *chosen;       // [n_batch]
+    cuda_choice *choices;  // [n_batch], with the chooser
+    int64_t n_chosen;      // -1: there are none
+    bool choosing;         // on the device: `chosen` does not have them yet
+    int64_t late;          // rows of the last step, whose tokens are not known yet; 0: all is known
 };
+
+tl_status session_take_choices(tl_session *s, tl_error *err);  // what was begun is in s->chosen afterwards
+void session_learn_rows(tl_session *s, size_t n);              // what the slots of the last step's rows hold
+void session_take_back(tl_session *s, size_t n);               // the last step's rows
 
 void session_append(tl_session *s, sequence *q, int32_t slot); // one position more, for a slot that is taken or shared
 #endif

@@ -24,4 +24,6 @@ void test_linear(bool big);
 void time_linear(void);
 void test_attention(bool big);
 void time_attention(void);
+void test_sample(bool big);
+void time_sample(void);
 #endif

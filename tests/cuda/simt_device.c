@@ -40,6 +40,20 @@ tl_status cuda_copy(cuda_device *d, void *dst, const void *src, size_t bytes, tl
 }
 tl_status cuda_upload(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err) { return cuda_copy(d, dst, src, bytes, err); }
 tl_status cuda_download(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err) { return cuda_copy(d, dst, src, bytes, err); }
+tl_status cuda_send(cuda_device *d, void *dst, const void *src, size_t bytes, tl_error *err) { return cuda_copy(d, dst, src, bytes, err); }
+tl_status cuda_host_alloc(cuda_device *d, size_t bytes, void **host, void **there, tl_error *err) {
+    TL_TRY(cuda_alloc(d, bytes, host, err));
+    if (there) *there = *host;
+    return TL_OK;
+}
+void cuda_host_free(cuda_device *d, void *host) { cuda_free(d, host); }
+tl_status cuda_point_new(cuda_device *d, cuda_point **out, tl_error *err) { return cuda_alloc(d, 1, (void **)out, err); }
+tl_status cuda_point_mark(cuda_device *d, cuda_point *p, tl_error *err) {
+    (void)d, (void)p, (void)err;
+    return TL_OK;
+}
+tl_status cuda_point_wait(cuda_device *d, cuda_point *p, tl_error *err) { return cuda_point_mark(d, p, err); }
+void cuda_point_free(cuda_device *d, cuda_point *p) { cuda_free(d, p); }
 tl_status cuda_launch(cuda_device *d, const char *kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned shared, const void *args,
                       size_t args_bytes, unsigned flags, tl_error *err) {
     (void)d, (void)args_bytes, (void)flags;

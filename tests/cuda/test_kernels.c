@@ -76,10 +76,13 @@ int main(int argc, char **argv) {
     if (!strcmp(mode, "time")) {
         time_linear();
         time_attention();
+        time_sample();
     } else {
         bool big = device && strcmp(mode, "small") != 0;
-        test_linear(big);
-        test_attention(big);
+        bool all = strcmp(mode, "sample") != 0; // `sample`: those alone
+        if (all) test_linear(big);
+        if (all) test_attention(big);
+        test_sample(big);
         printf(failures ? "%d FAILED\n" : "ok\n", failures);
     }
     cuda_close(gpu);

@@ -1,5 +1,6 @@
 // test_plan.c - whole models on a CUDA device: the driver is driver_sim.c's (or a GPU's, with TL_CUDA_TEST_GPU set). Logits are
-// near the CPU's; a row's bits depend neither on its batch, nor on how launches are fused or recorded; what fails, fails cleanly.
+// near the CPU's; a row's bits depend neither on its batch, nor on how launches are fused or recorded; tokens chosen there are the
+// host's; what fails, fails cleanly.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -132,6 +133,125 @@ static void test_lists(void **state) {
     close_all(&g);
 }
 
+// ---- choices ---------------------------------------------------------------------------------------------
+enum { SAID = 8 };
+
+static tl_sampler *sampler(int how) {
+    tl_error err = {0};
+    tl_sampling o = tl_sampling_default();
+    tl_sampler *s;
+    if (how == 0) o.temperature = 0;
+    if (how == 2) o.repeat_penalty = 1.4f, o.temperature = 2, o.top_p = 1;
+    if (how == 3) o.top_k = 0, o.temperature = 3; // not for the device
+    o.seed = 42;
+    if (tl_sampler_new(&o, &s, &err) != TL_OK) fail_msg("%s", err.message);
+    return s;
+}
+
+static const uint64_t *odd_ids(int64_t i, bool masked) {
+    static uint64_t mask[2][2] = {{0xaaaaaaaaaaaaaaaau, 0xaaaaaaaau}, {0xfffffffffffffff0u, 0xffffffffu}};
+    return masked ? mask[i % 2] : NULL;
+}
+
+// What sequence 1 says, the logits on the host each time.
+static void say_plainly(tl_session *s, int how, bool masked, int32_t *ids) {
+    tl_error err = {0};
+    tl_sampler *p = sampler(how);
+    const float *logits;
+    tl_row row = {.token = 5, .seq = 1, .logits = true};
+    for (int i = 0; i < SAID; i++) {
+        if (tl_session_step(s, &row, 1, &logits, &err) != TL_OK) fail_msg("%s", err.message);
+        ids[i] = row.token = tl_sampler_pick_masked(p, logits, TINY_VOCAB, odd_ids(i, masked));
+        tl_sampler_accept(p, ids[i]);
+    }
+    tl_sampler_free(p);
+}
+
+// The same with each step begun before its token is known.
+static void say_ahead(tl_session *s, int how, bool masked, int32_t *ids) {
+    tl_error err = {0};
+    tl_sampler *p = sampler(how);
+    tl_row row = {.token = 5, .seq = 1, .logits = true};
+    if (tl_session_step(s, &row, 1, NULL, &err) != TL_OK) fail_msg("%s", err.message);
+    row.token = TL_CHOSEN(0);
+    for (int i = 0; i < SAID; i++) {
+        const uint64_t *mask = odd_ids(i, masked);
+        if (tl_session_choose(s, &p, &mask, NULL, &err) != TL_OK) fail_msg("%s", err.message);
+        if (i + 1 < SAID && tl_session_step(s, &row, 1, NULL, &err) != TL_OK) fail_msg("%s", err.message);
+        if (tl_session_chosen(s, &ids[i], &err) != TL_OK) fail_msg("%s", err.message);
+        tl_sampler_accept(p, ids[i]);
+    }
+    tl_sampler_free(p);
+}
+
+static void check_choices(opened *o, int how, bool masked) {
+    int32_t want[SAID], got[SAID], all[SAID + 1] = {5};
+    tl_session *s = session(o, "f16");
+    say_plainly(s, how, masked, want);
+    tl_seq_cut(s, 1, 0);
+    say_ahead(s, how, masked, got);
+    if (memcmp(want, got, sizeof got)) fail_msg("sampler %d: another token ahead", how);
+    memcpy(all + 1, got, sizeof got);
+    assert_int_equal(tl_seq_length(s, 1), SAID);
+    assert_int_equal(tl_seq_share(s, 2, all, SAID + 1), SAID); // the slots know what they hold
+    tl_session_free(s);
+}
+
+static void test_choices(void **state) {
+    (void)state;
+    tiny t = {.arch = "llama", .type = DT_Q8_0};
+    tiny_write(path, &t);
+    opened c = open_on("cpu"), g = open_on("cuda");
+    for (int how = 0; how < 4; how++)
+        for (int masked = 0; masked < 2; masked++) {
+            check_choices(&c, how, masked);
+            check_choices(&g, how, masked);
+        }
+    close_all(&c);
+    close_all(&g);
+}
+
+// Rows of several sequences, some of which go on with choices; what is asked for wrongly.
+static void test_choices_of_many(void **state) {
+    (void)state;
+    tiny t = {.arch = "llama", .type = DT_Q8_0};
+    tl_error err = {0};
+    tiny_write(path, &t);
+    opened g = open_on("cuda");
+    tl_session *s = session(&g, "f16");
+    tl_sampler *p[3] = {sampler(1), sampler(0), sampler(2)};
+    tl_row rows[4] = {{.token = 1, .seq = 0, .logits = true}, {.token = 2, .seq = 1, .logits = true}, {.token = 3, .seq = 2}, {.token = 4, .seq = 2, .logits = true}};
+    int32_t ids[3], twice[3];
+    const float *logits;
+    assert_int_equal(tl_session_chosen(s, ids, &err), TL_E_USAGE);
+    tl_row wrong = {.token = TL_CHOSEN(0)};
+    assert_int_equal(tl_session_step(s, &wrong, 1, NULL, &err), TL_E_USAGE);
+    assert_int_equal(tl_session_step(s, rows, 4, &logits, &err), TL_OK);
+    int32_t want[3];
+    for (int i = 0; i < 3; i++) {
+        want[i] = tl_sampler_pick(p[i], logits + i * TINY_VOCAB, TINY_VOCAB);
+        tl_sampler_reset(p[i]);
+    }
+    assert_int_equal(tl_session_choose(s, p, NULL, NULL, &err), TL_OK);
+    const tl_row next[2] = {{.token = TL_CHOSEN(2), .seq = 2, .logits = true}, {.token = 9, .seq = 3, .logits = true}};
+    assert_int_equal(tl_session_step(s, next, 2, NULL, &err), TL_OK);
+    wrong.token = TL_CHOSEN(3);
+    assert_int_equal(tl_session_step(s, &wrong, 1, NULL, &err), TL_E_USAGE);
+    assert_int_equal(tl_session_chosen(s, ids, &err), TL_OK);
+    assert_memory_equal(want, ids, sizeof ids);
+    assert_int_equal(tl_seq_length(s, 2), 3);
+    assert_int_equal(tl_session_choose(s, p, NULL, twice, &err), TL_OK); // of the two rows
+    tl_seq_cut(s, 2, 2);
+    tl_row plain[2] = {{.token = ids[2], .seq = 2, .logits = true}, {.token = 9, .seq = 0, .logits = true}};
+    tl_sampler_reset(p[0]);
+    tl_sampler_seek(p[0], 1);
+    assert_int_equal(tl_session_step(s, plain, 2, &logits, &err), TL_OK);
+    assert_int_equal(tl_sampler_pick(p[0], logits, TINY_VOCAB), twice[0]);
+    for (int i = 0; i < 3; i++) tl_sampler_free(p[i]);
+    tl_session_free(s);
+    close_all(&g);
+}
+
 // ---- what goes wrong -------------------------------------------------------------------------------------
 static void check_refused(const char *setting, const char *value, const char *device, tl_status code, const char *words) {
     opened o;
@@ -217,7 +337,7 @@ int main(void) {
     }
     tl_engine_free(e);
     snprintf(path, sizeof path, "/tmp/tl-cuda-plan-%d.gguf", (int)getpid());
-#define ON_ANY cmocka_unit_test(test_q4_0), cmocka_unit_test(test_q4_k), cmocka_unit_test(test_q6_k), cmocka_unit_test(test_bf16), cmocka_unit_test(test_f32), cmocka_unit_test(test_lists)
+#define ON_ANY cmocka_unit_test(test_q4_0), cmocka_unit_test(test_q4_k), cmocka_unit_test(test_q6_k), cmocka_unit_test(test_bf16), cmocka_unit_test(test_f32), cmocka_unit_test(test_lists), cmocka_unit_test(test_choices), cmocka_unit_test(test_choices_of_many)
     const struct CMUnitTest on_any[] = {ON_ANY};
     const struct CMUnitTest simulated[] = {ON_ANY, cmocka_unit_test(test_refusals), cmocka_unit_test(test_memory), cmocka_unit_test(test_lost)};
     int failed = gpu ? cmocka_run_group_tests(on_any, NULL, NULL) : cmocka_run_group_tests(simulated, NULL, NULL);
