@@ -4,6 +4,8 @@
 // sizes, then the caller's note, the tokens, each state's slots in the order of positions, and a hash of all before it. Everything is
 // checked before the session changes.
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +82,24 @@ static bool put_all(writer *w, const tl_session *s, const sequence *q, const fil
     return ok && put(w, &hash, sizeof hash);
 }
 
+// The file beside, empty and nobody else's. Its name is always the same, so that one left behind by a process that was killed is
+// used up by the next; who finds it locked waits.
+static FILE *open_beside(const char *name) {
+    for (;;) {
+        struct stat ours, there;
+        int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0) return NULL;
+        bool ok = flock(fd, LOCK_EX) == 0 && fstat(fd, &ours) == 0;
+        bool same = ok && stat(name, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+        FILE *f = same && ftruncate(fd, 0) == 0 ? fdopen(fd, "wb") : NULL;
+        if (f) return f;
+        int why = errno;
+        close(fd);
+        errno = why;
+        if (!ok || same) return NULL; // else it was renamed while we waited
+    }
+}
+
 tl_status tl_session_save(const tl_session *s, int32_t seq, const char *path, const char *note, size_t n_note, tl_error *err) {
     char beside[4096];
     int64_t slot_bytes;
@@ -87,12 +107,12 @@ tl_status tl_session_save(const tl_session *s, int32_t seq, const char *path, co
     if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "sessions on a GPU cannot be saved or brought back yet");
     const sequence *q = &s->seqs[seq];
     if (q->dropped) return err_set(err, TL_E_UNSUPPORTED, "the sequence has let go of what its sliding window has passed: it cannot be saved");
-    if (snprintf(beside, sizeof beside, "%s.%d.new", path, (int)getpid()) >= (int)sizeof beside) return err_set(err, TL_E_USAGE, "the file's name is too long");
+    if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) return err_set(err, TL_E_USAGE, "the file's name is too long");
     file_head head = {.model = model_hash(s->m), .n_tokens = q->n, .n_note = (int64_t)n_note};
     memcpy(head.magic, magic, sizeof magic);
     head.states = states_hash(s, &slot_bytes);
     head.bytes = (int64_t)sizeof head + head.n_note + q->n * ((int64_t)sizeof(int32_t) + slot_bytes) + (int64_t)sizeof(uint64_t);
-    writer w = {.f = fopen(beside, "wb"), .hash = 1};
+    writer w = {.f = open_beside(beside), .hash = 1};
     if (!w.f) return err_set(err, TL_E_IO, "%s: %s", beside, strerror(errno));
     bool ok = put_all(&w, s, q, &head, note) && fflush(w.f) == 0 && fsync(fileno(w.f)) == 0;
     int why = errno;

@@ -98,6 +98,38 @@ class Session(ModelCase):
         subprocess.run([*command, "-p", "b"], env=self.env, stdout=subprocess.DEVNULL, check=True)
         self.tl("generate", "-m", self.model, "-p", "b", "-n", "1", "--session", file)
 
+    def test_killed_while_saving(self):
+        file, beside, dice = self.folder / "s.tls", self.folder / "s.tls.new", random.Random(3)
+        text, inside = "".join(dice.choice("abcdefgh ") for _ in range(3000)), 0
+        command = [TL, "generate", "-m", self.model, "-n", "1", "--ignore-eos", "--temp", "0", "-c", "4000", "--cache-type", "f32", "--session", file]
+        quiet = {"env": self.env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([*command, "-p", text], check=True, **quiet)
+        length = None  # seconds that a save takes
+        for i in range(10 * KILLS):
+            before = file.read_bytes()
+            process = subprocess.Popen([*command, "-p", f"{i} {text}"], **quiet)
+            while not beside.exists() and process.poll() is None:
+                pass
+            start = time.monotonic()
+            if length is None:
+                while beside.exists():
+                    pass
+                length = time.monotonic() - start
+                self.assertEqual(process.wait(), 0)
+                continue
+            wait = length * dice.uniform(0, 1)
+            while time.monotonic() - start < wait and process.poll() is None:
+                pass
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            inside += beside.exists()
+            self.assertTrue(beside.exists() or file.read_bytes() != before)
+            subprocess.run([*command, "-p", f"{i} {text}"], check=True, **quiet)  # refuses what is not whole
+            self.assertFalse(beside.exists(), "the next save uses up what a killed one left")
+            if inside >= KILLS:
+                break
+        self.assertGreaterEqual(inside, KILLS)
+
 
 if __name__ == "__main__":
     KILLS = int(os.environ.get("TL_TEST_KILLS", "12"))  # 100 by hand
