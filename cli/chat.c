@@ -61,7 +61,7 @@ static void on_interrupt(int number) {
 static void show_text(void *ctx, const char *text, size_t n) {
     chat *c = ctx;
     if (c->show_probs) probs_print(&c->probs, text, n);
-    else print_reply_text(text, n);
+    else if (!c->json) print_reply_text(text, n);
     fwrite(text, 1, n, c->said);
 }
 
@@ -96,12 +96,13 @@ static int answer(chat *c) {
     tl_status status = reply_run(&c->reply, ids, n, &err);
     fclose(c->said);
     tl_free(ids);
-    putchar('\n');
+    if (!c->json) putchar('\n');
     fflush(stdout);
     if (c->show_probs) probs_end(&c->probs);
     int result = status == TL_OK ? 0 : fail_with("chat", &err);
     if (result == 0 && !chat_add(c, "assistant", text)) result = fail("chat", "out of memory");
     free(text);
+    c->interruptions += result == 0 && c->reply.stop == STOP_CANCELLED;
     if (result == 0 && c->reply.stop == STOP_CONTEXT) fprintf(stderr, "[the cache is full: -c gives more room]\n");
     if (result == 0 && c->reply.stop == STOP_TIME) fprintf(stderr, "[cut after %g seconds: --max-time]\n", c->reply.max_seconds);
     if (result == 0 && c->reply.stop == STOP_LENGTH) fprintf(stderr, "[cut after %lld tokens: -n]\n", (long long)c->reply.reply_tokens);
@@ -118,24 +119,47 @@ static int turn(chat *c, const char *text) {
 }
 
 static int handle_line(chat *c, char *line) {
+    chat_note_line(c, line);
     if (line[0] == '/' && line[1] != '/') return chat_command(c, line);
     if (line[0] == '/') line++;
     return line[strspn(line, " \t\r\n")] ? turn(c, line) : 0;
 }
 
+// A message is a line, and more after a line that ends with a backslash: whether there is more.
+static bool add_line(FILE *to, const char *line, size_t n) {
+    bool more = n > 0 && line[n - 1] == '\\';
+    fwrite(line, 1, more ? n - 1 : n, to);
+    if (more) fputc('\n', to);
+    return more;
+}
+
 // ---- from a pipe -------------------------------------------------------------------------------
+static bool read_piped(char **message) { // false: end of input
+    char *line = NULL;
+    size_t cap = 0, size = 0;
+    bool more = true, got = false;
+    FILE *to = open_memstream(message, &size);
+    for (ssize_t n; to && more && (n = getline(&line, &cap, stdin)) >= 0; got = true) {
+        if (n > 0 && line[n - 1] == '\n') n--;
+        if (n > 0 && line[n - 1] == '\r') n--;
+        more = add_line(to, line, (size_t)n);
+    }
+    if (to) fclose(to);
+    free(line);
+    if (got) return true;
+    free(*message);
+    return false;
+}
+
 // Ctrl-C stops a reply and the next line follows; while a line is awaited it ends the input.
 static int talk_piped(chat *c) {
-    char *line = NULL;
-    size_t cap = 0;
+    char *message;
     int status = 0;
-    for (ssize_t n; !c->quit && (n = getline(&line, &cap, stdin)) >= 0; interrupted = 0) {
-        if (n > 0 && line[n - 1] == '\n') line[--n] = '\0';
-        if (n > 0 && line[n - 1] == '\r') line[--n] = '\0';
-        int failed = handle_line(c, line);
+    for (; !c->quit && read_piped(&message); interrupted = 0) {
+        int failed = handle_line(c, message);
         if (failed > status) status = failed;
+        free(message);
     }
-    free(line);
     return status;
 }
 
@@ -177,10 +201,7 @@ static bool read_message(chat *c, EditLine *el, char **message) {
         }
         got = true;
         if (n > 0 && line[n - 1] == '\n') n--;
-        more = n > 0 && line[n - 1] == '\\';
-        fwrite(line, 1, (size_t)(more ? n - 1 : n), to);
-        if (more) fputc('\n', to);
-        c->continued = more;
+        c->continued = more = add_line(to, line, (size_t)n);
     }
     if (to) fclose(to);
     return *message != NULL;
@@ -229,7 +250,9 @@ static int talk(chat *c) {
     c->color = color_wanted(stdout);
     c->probs.color = c->color;
     bool terminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
-    int status = terminal ? talk_at_terminal(c) : talk_piped(c);
+    if (terminal && c->json) return args_wrong("chat", "at a terminal replies are shown as they come: --log FILE writes the JSON to a file");
+    int status = terminal ? talk_at_terminal(c) : talk_piped(c), logged = chat_end_log(c);
+    if (logged > status) status = logged;
     if (c->reply.all_prompt > 0) reply_print_speed(&c->reply);
     return status;
 }
@@ -247,16 +270,18 @@ static int chat_with(chat *c, const char *system, int64_t most, const char *sess
         if (tl_chat_tokenize(c->o->model, NULL, 0, true, NULL, &ids, &n, &err) != TL_OK) return fail("chat", "%s", err.message);
         tl_free(ids);
     }
+    if (c->log || c->json) sampling_fix_seed(c->sampling); // so that the stamp can tell it
     int status = open_session("chat", c->model, 0, 0, c->o);
     if (status == 0) status = open_sampler("chat", c->sampling, c->o->model, c->model->verbose, &c->reply.sampler);
     if (status == 0) status = open_constraint("chat", &c->limits->constraint, c->o->model, &c->reply.constraint);
     if (status == 0 && system && !chat_set_system(c, system)) status = fail("chat", "out of memory");
-    if (status == 0 && session && access(session, F_OK) == 0) status = chat_load(c, session);
+    if (status == 0 && session && access(session, F_OK) == 0 && (status = chat_load(c, session)) == 0) c->before = chat_json(c);
     if (status == 0) {
         status = talk(c);
         if (session && c->reply.all_prompt > 0 && chat_save_session(c, session) != 0) status = 1;
     }
     drop(c, 0, c->n);
+    chat_free_log(c);
     free(c->messages);
     tl_sampler_free(c->reply.sampler);
     tl_constraint_free(c->reply.constraint);
@@ -269,26 +294,29 @@ int cli_chat(int argc, char **argv) {
     model_args model = {0};
     sampling_args sampling = SAMPLING_DEFAULT;
     reply_args limits = {0};
-    const char *system = NULL, *session = NULL;
+    const char *system = NULL, *session = NULL, *log = NULL;
     int64_t most = -1;
-    bool show_probs = false;
+    bool show_probs = false, json = false;
     int first;
     const arg_option options[] = {
         {ARG_TEXT, "session", 0, &session, "FILE", "go on with the conversation in FILE, and keep it there", 0, 0},
         {ARG_TEXT, "system", 0, &system, "TEXT", "system message (default: the template's own)", 0, 0},
         {ARG_I64, "n-predict", 'n', &most, "N", "at most N tokens a reply; -1: no limit (default: -1)", -1, 1e9},
         {ARG_FLAG, "show-probs", 0, &show_probs, NULL, "colour tokens by probability; NO_COLOR: numbers", 0, 0},
+        {ARG_TEXT, "log", 0, &log, "FILE", "write the conversation to FILE at its end, as --json has it", 0, 0},
+        {ARG_FLAG, "json", 0, &json, NULL, "messages and a stamp for `tl replay`, at the end; input comes from a pipe", 0, 0},
         {ARG_TEXT, "chat-template", 0, &model.chat_template, "FILE", "Jinja template instead of the file's", 0, 0},
         REPLY_OPTIONS(limits), CONSTRAINT_OPTIONS(limits.constraint), SAMPLING_OPTIONS(sampling), MODEL_OPTIONS(model), INSIDE_OPTIONS(model), {0}};
     const arg_command command = {.name = "chat", .usage = "[-m MODEL | MODEL] [options]", .options = options, .most = 1,
-        .about = "Holds a conversation. On a terminal, /help lists what can be done in it, a backslash at the end of a line\n"
-                 "continues the message and Ctrl-C stops a reply. From a pipe, each line is a turn. Replies go to stdout;\n"
-                 "the speed is told on stderr at the end."};
+        .about = "Holds a conversation. /help lists what can be done in it, a backslash at the end of a line continues the\n"
+                 "message and Ctrl-C stops a reply. From a pipe, each line is a turn. Replies go to stdout; the speed is told\n"
+                 "on stderr at the end."};
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     if (first < argc && (status = args_positional("chat", argv[first], &model.model)) >= 0) return status;
+    if (json && (log || show_probs)) return args_wrong("chat", "give either --json or %s", log ? "--log FILE" : "--show-probs");
     opened o;
-    chat c = {.o = &o, .model = &model, .sampling = &sampling, .limits = &limits, .show_probs = show_probs};
+    chat c = {.o = &o, .model = &model, .sampling = &sampling, .limits = &limits, .show_probs = show_probs, .log = log, .json = json};
     if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
     status = chat_with(&c, system, most, session);
     opened_free(&o);

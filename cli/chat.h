@@ -16,6 +16,13 @@ typedef struct chat {
     bool quit, forgot, continued, color;
     bool show_probs;
     probs probs;          // of the reply under way
+    const char *log;      // a file for the conversation and its stamp, or NULL
+    bool json;            // the same on stdout, in place of replies
+    FILE *entered;        // what was entered, into `lines`; NULL before the first line
+    char *lines;
+    size_t lines_n;
+    json_t *before;       // the messages that --session started with, or NULL
+    int64_t interruptions; // replies that Ctrl-C stopped
 } chat;
 
 bool chat_add(chat *c, const char *role, const char *content); // false: out of memory
@@ -25,6 +32,11 @@ bool chat_set_system(chat *c, const char *text);               // "": none
 json_t *chat_json(const chat *c);
 int chat_save_session(chat *c, const char *path);
 int chat_load(chat *c, const char *path);
+// chat_log.c: --json and --log. 0, or the exit status after its message.
+void chat_note_line(chat *c, const char *line); // before it is obeyed
+int chat_write_json(const char *path, const json_t *value);
+int chat_end_log(chat *c);
+void chat_free_log(chat *c);
 // Obeys "/word rest". Returns 0, or an exit status after its message (which does not end the conversation).
 int chat_command(chat *c, char *line);
 #endif

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct setting {
     const char *name;
@@ -74,22 +72,14 @@ static int set(chat *c, char *rest) {
     return found->at == &c->reply.most ? 0 : renew_sampler(c, &old);
 }
 
-// Written beside and renamed, so that a file of the same name survives a failure.
-static int save(chat *c, char *path) {
+static int save(chat *c, const char *path) {
     if (!*path) return fail("chat", "/save: a file name is wanted");
-    char temporary[PATH_MAX];
-    int n = snprintf(temporary, sizeof temporary, "%s.new", path);
     if (strlen(path) > 4 && strcmp(path + strlen(path) - 4, ".tls") == 0) return chat_save_session(c, path);
     json_t *list = chat_json(c);
-    int failed = n >= (int)sizeof temporary ? -1 : json_dump_file(list, temporary, JSON_INDENT(1));
+    int status = chat_write_json(path, list);
     json_decref(list);
-    if (failed || rename(temporary, path) != 0) {
-        int reason = errno;
-        unlink(temporary);
-        return fail("chat", "/save: %s: %s", path, strerror(reason));
-    }
-    fprintf(stderr, "[%zu messages in %s]\n", c->n, path);
-    return 0;
+    if (status == 0) fprintf(stderr, "[%zu messages in %s]\n", c->n, path);
+    return status;
 }
 
 static int help(void) {

@@ -68,11 +68,12 @@ int chat_load(chat *c, const char *path) {
     if (f) fclose(f);
     json_t *list = NULL;
     int status = 0;
-    if (first == '[') list = json_load_file(path, 0, NULL);
+    if (first == '[') c->reply.held.n = 0, list = json_load_file(path, 0, NULL);
     else if ((status = reply_load("chat", &c->reply, path, &note)) == 0) list = json_loads(note, 0, NULL);
     tl_free(note);
     if (status == 0) status = take_messages(c, list, path);
     json_decref(list);
+    for (size_t i = 0; status == 0 && i < c->reply.held.n; i++) tl_sampler_accept(c->reply.sampler, c->reply.held.p[i]); // as if computed now
     if (status == 0) fprintf(stderr, "[%zu messages from %s]\n", c->n, path);
     return status;
 }

@@ -13,11 +13,18 @@ typedef struct replay_args {
     bool json;
 } replay_args;
 
-static const char *const commands[] = {"generate", "score", "perplexity", "sample-trace", NULL};
+typedef struct call_texts { // arguments that are made here
+    char seed[40], n_ctx[40], messages[PATH_MAX];
+    bool has_messages;
+} call_texts;
 
-// Options that name files to write; `least` letters of them are enough to mean them. Left out, or a reason to refuse.
+static const char *const commands[] = {"generate", "score", "perplexity", "sample-trace", "chat", NULL};
+
+// Options that name files to write; `least` letters of them are enough to mean them. Left out, or a reason to refuse. What a
+// session's file holds changes no result (what is in the cache has the bits that it would get anew), but for a conversation.
 static const struct { const char *command, *option; size_t least; bool leave_out; } writers[] = {
-    {"score", "logits", 1, true}, {"generate", "out", 1, false}, {"generate", "prompts", 7, false}, {"generate", "session", 3, false},
+    {"score", "logits", 1, true}, {"generate", "out", 1, false}, {"generate", "prompts", 7, false}, {"generate", "session", 3, true},
+    {"chat", "log", 3, true}, {"chat", "session", 3, true},
 };
 
 // ---- the call ----------------------------------------------------------------------------------
@@ -29,15 +36,35 @@ static int writes_file(const char *command, const char *argument) { // the row o
     return -1;
 }
 
+// The messages that a conversation started with, in a file that --session reads and the program may write to. False: there are none.
+static bool earlier_messages(const json_t *stamp, char path[PATH_MAX]) {
+    const json_t *messages = json_object_get(stamp, "conversation");
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, PATH_MAX, "%s/tl-replay-XXXXXX", folder && *folder ? folder : "/tmp");
+    int fd = json_is_array(messages) ? mkstemp(path) : -1;
+    bool written = fd >= 0 && json_dumpfd(messages, fd, JSON_COMPACT) == 0;
+    if (fd >= 0) close(fd);
+    return written;
+}
+
+static bool saves(const json_t *stamp) { // a conversation may write a file by its own commands
+    const char *lines = json_string_value(json_object_get(stamp, "stdin"));
+    for (const char *p = lines; p && (p = strstr(p, "/save")) != NULL; p++)
+        if (p == lines || p[-1] == '\n') return true;
+    return false;
+}
+
 // argv for the program itself: a list that ends with NULL, freed with free(); its strings belong to the stamp.
-static int make_call(const replay_args *a, const json_t *stamp, char *seed, size_t seed_cap, const char ***argv) {
+static int make_call(const replay_args *a, const json_t *stamp, call_texts *t, const char ***argv) {
     const char *command = json_string_value(json_object_get(stamp, "command")), *isa = json_string_value(json_object_get(stamp, "isa"));
-    const json_t *list = json_object_get(stamp, "arguments"), *number = json_object_get(stamp, "seed");
+    const json_t *list = json_object_get(stamp, "arguments"), *number = json_object_get(stamp, "seed"), *n_ctx = json_object_get(stamp, "n_ctx");
     size_t n = json_array_size(list), k = 0;
     int known = 0;
+    bool json = false, session = false;
     while (command && commands[known] && strcmp(commands[known], command) != 0) known++;
     if (!command || !commands[known] || !json_is_array(list)) return fail("replay", "the stamp names no command that can be run again");
-    const char **v = *argv = calloc(n + 10, sizeof *v);
+    if (strcmp(command, "chat") == 0 && saves(stamp)) return fail("replay", "the conversation wrote files (/save): hold it again by hand");
+    const char **v = *argv = calloc(n + 16, sizeof *v);
     if (!v) return fail("replay", "out of memory");
     v[k++] = "tl", v[k++] = command;
     for (size_t i = 0; i < n; i++) {
@@ -45,6 +72,8 @@ static int make_call(const replay_args *a, const json_t *stamp, char *seed, size
         if (!argument) return fail("replay", "the stamp's arguments are no texts");
         int row = writes_file(command, argument);
         if (row >= 0 && !writers[row].leave_out) return fail("replay", "the call wrote files (%s): run it by hand", argument);
+        json |= strcmp(argument, "--json") == 0;
+        session |= row >= 0 && strcmp(writers[row].option, "session") == 0;
         if (row >= 0) i += strchr(argument, '=') == NULL; // with its value
         else if (strcmp(argument, "--") == 0) break;
         else v[k++] = argument;
@@ -55,7 +84,11 @@ static int make_call(const replay_args *a, const json_t *stamp, char *seed, size
     const tl_engine_options options = {.isa = isa, .threads = 1};
     if (isa && tl_engine_new(&options, &e, &err) == TL_OK) v[k++] = "--isa", v[k++] = isa;
     tl_engine_free(e);
-    if (json_is_integer(number)) snprintf(seed, seed_cap, "%lld", (long long)json_integer_value(number)), v[k++] = "--seed", v[k++] = seed;
+    if (json_is_integer(number)) snprintf(t->seed, sizeof t->seed, "%lld", (long long)json_integer_value(number)), v[k++] = "--seed", v[k++] = t->seed;
+    if (session && json_is_integer(n_ctx)) snprintf(t->n_ctx, sizeof t->n_ctx, "%lld", (long long)json_integer_value(n_ctx)), v[k++] = "-c", v[k++] = t->n_ctx;
+    if (strcmp(command, "chat") != 0) return 0;
+    if (!json) v[k++] = "--json";
+    if ((t->has_messages = earlier_messages(stamp, t->messages))) v[k++] = "--session", v[k++] = t->messages;
     return 0;
 }
 
@@ -143,7 +176,7 @@ static void print_differences(const char *what, const json_t *list) {
 
 // What may make a difference, whether or not it did.
 static json_t *compare_stamps(json_t *was, json_t *is) {
-    static const char *const keys[] = {"version", "build", "isa", "n_ctx", "samplers", "seed", "prompt_ids"};
+    static const char *const keys[] = {"version", "build", "isa", "n_ctx", "adapters", "samplers", "seed", "prompt_ids"};
     json_t *list = json_array(), *m = json_object_get(was, "model"), *n = json_object_get(is, "model"), *p = json_object_get(was, "program"), *q = json_object_get(is, "program");
     compare_values(list, "model.sha256", json_object_get(m, "sha256"), json_object_get(n, "sha256"));
     compare_values(list, "program.sha256", json_object_get(p, "sha256"), json_object_get(q, "sha256"));
@@ -155,12 +188,13 @@ static json_t *compare_stamps(json_t *was, json_t *is) {
 }
 
 static int replay(const replay_args *a, json_t *was) {
-    char seed[40];
+    call_texts t = {0};
     const char **argv = NULL;
     json_t *stamp = json_object_get(was, "stamp"), *is = NULL;
-    if (!json_is_object(stamp)) return fail("replay", "the file has no stamp: it is no result of tl generate, score or sample-trace with --json");
-    int status = make_call(a, stamp, seed, sizeof seed, &argv);
+    if (!json_is_object(stamp)) return fail("replay", "the file has no stamp: it is no result of tl generate, chat, score, perplexity or sample-trace with --json");
+    int status = make_call(a, stamp, &t, &argv);
     if (status == 0) status = run_call(argv, stamp, &is);
+    if (t.has_messages) unlink(t.messages);
     free(argv);
     if (status != 0) return status;
     json_t *made = compare_stamps(stamp, json_object_get(is, "stamp")), *result = json_array();
@@ -184,8 +218,9 @@ int cli_replay(int argc, char **argv) {
         {ARG_FLAG, "json", 0, &a.json, NULL, "what differs, and the new result", 0, 0},
         {0}};
     const arg_command command = {.name = "replay", .usage = "FILE.json [options]", .options = options, .least = 1, .most = 1,
-        .about = "Makes a result of `tl generate`, `tl score` or `tl sample-trace` with --json again, from the stamp in it. Exit status 0\n"
-                 "if text, tokens and numbers are the same; else it says what differs, and what it was made by then and now."};
+        .about = "Makes a result of `tl generate`, `tl chat`, `tl score`, `tl perplexity` or `tl sample-trace` with --json again (of\n"
+                 "`tl chat`, also what --log wrote), from the stamp in it. Exit status 0 if text, tokens and numbers are the same;\n"
+                 "else it says what differs, and what it was made by then and now."};
     int status = args_parse(&command, argc, argv, &first);
     if (status >= 0) return status;
     char *text;

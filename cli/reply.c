@@ -52,8 +52,15 @@ static void keep_common(reply *r, const int32_t *ids, size_t n) {
 }
 
 static tl_status compute_prompt(reply *r, const int32_t *ids, size_t n, const float **logits, tl_error *err) {
+    size_t before = r->held.n;
     keep_common(r, ids, n);
     size_t from = r->held.n;
+    if (from < before) { // what was sampled is not what the text has now: the sampler sees the text
+        uint64_t position = tl_sampler_position(r->sampler);
+        tl_sampler_reset(r->sampler);
+        tl_sampler_seek(r->sampler, position);
+        for (size_t i = 0; i < from; i++) tl_sampler_accept(r->sampler, ids[i]);
+    }
     r->prompt_tokens = (int64_t)n, r->prompt_computed = (int64_t)(n - from);
     for (size_t i = from; i < n; i++) {
         if (!token_list_add(&r->held, ids[i])) return no_memory(err);

@@ -86,6 +86,17 @@ static json_t *hash_program(const tl_model *m, const char **main_file) {
     return hex(&ctx);
 }
 
+static json_t *hash_adapters(const tl_model *m) { // NULL: there are none
+    json_t *list = tl_model_adapter(m, 0) ? json_array() : NULL;
+    const char *path;
+    for (size_t i = 0; list && (path = tl_model_adapter(m, i)) != NULL; i++) {
+        int64_t bytes = 0;
+        json_t *hash = hash_model(path, &bytes);
+        json_array_append_new(list, json_pack("{s:o, s:I, s:o}", "path", json_bytes(path, strlen(path)), "bytes", (json_int_t)bytes, "sha256", hash));
+    }
+    return list;
+}
+
 // ---- the stamp ---------------------------------------------------------------------------------
 static json_t *arguments(void) {
     json_t *list = json_array();
@@ -112,6 +123,8 @@ json_t *stamp_json(const opened *o, const tl_sampler *s, int64_t seed, const int
                               "build", tl_build(), "model", "path", json_bytes(path, strlen(path)), "bytes", (json_int_t)bytes, "sha256", model_hash, "program", "file", main_file,
                               "sha256", program_hash, "isa", tl_engine_isa(o->engine), "threads", tl_engine_threads(o->engine), "n_ctx",
                               (json_int_t)(o->session ? tl_session_n_ctx(o->session) : 0), "prompt_ids", tokens);
+    json_t *adapters = hash_adapters(o->model);
+    if (adapters) json_object_set_new(stamp, "adapters", adapters);
     if (s) json_object_set_new(stamp, "seed", json_integer(seed)), json_object_set_new(stamp, "samplers", chain(s));
     return stamp;
 }

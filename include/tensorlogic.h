@@ -77,6 +77,7 @@ typedef struct tl_model_options {
 TL_API tl_status tl_model_open(tl_engine *e, const char *path, const tl_model_options *options, tl_model **out, tl_error *err);
 TL_API void tl_model_free(tl_model *m);
 TL_API const char *tl_model_path(const tl_model *m);
+TL_API const char *tl_model_adapter(const tl_model *m, size_t i); // the file of the i-th LoRA adapter; NULL: there are fewer
 TL_API const char *tl_model_name(const tl_model *m);          // general.name, or the file's name
 TL_API const char *tl_model_architecture(const tl_model *m);
 TL_API int64_t tl_model_n_vocab(const tl_model *m);

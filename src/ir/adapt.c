@@ -51,12 +51,20 @@ static ir_node *changed(ir_graph *g, ir_node *x, ir_node *base, const ir_adapter
     return ir_map(g, MAP_ADD, &sp, sum);
 }
 
-static void redirect(ir_graph *g, const ir_node *from, ir_node *to, const ir_node *but) {
-    for (ir_node *z = g->first; z; z = z->next)
-        for (int e = 0; e < z->n_in && z != but; e++)
-            if (z->in[e].node == from) z->in[e].node = to;
-    for (int i = 0; i < g->n_outputs; i++)
-        if (g->outputs[i] == from) g->outputs[i] = to;
+// x's product as a node of its own. x then becomes what the adapters make of it, for all that reads x or is named by it.
+static ir_node *product_of(ir_graph *g, const ir_node *x) {
+    ir_node *n = arena_array(g->a, ir_node, 1);
+    *n = *x;
+    n->adapted = true, n->keep = false, n->next = NULL;
+    n->id = (int32_t)g->n++;
+    *g->tail = n, g->tail = &n->next;
+    return n;
+}
+
+static void become(ir_node *x, const ir_node *y) {
+    ir_node was = *x;
+    *x = *y;
+    x->id = was.id, x->next = was.next, x->keep = was.keep, x->beside = was.beside, x->at = was.at, x->name = was.name, x->hash = was.hash;
 }
 
 static tl_status check_use(const ir_node *x, const ir_adapter *list, size_t n, tl_error *err) {
@@ -78,16 +86,15 @@ tl_status ir_adapt(ir_graph *g, ir_adapter *list, size_t n, tl_error *err) {
     n_nodes = 0;
     for (ir_node *x = g->first; x; x = x->next) all[n_nodes++] = x;
     for (size_t k = 0; k < n_nodes; k++) {
-        ir_node *x = all[k], *y = x, *first = NULL;
+        ir_node *x = all[k], *y = NULL;
         TL_TRY(check_use(x, list, n, err));
         g->at = x->at;
-        for (size_t i = 0; i < n && (x->op == IR_LINEAR || x->op == IR_EMBED); i++) {
+        for (size_t i = 0; i < n && !x->adapted && (x->op == IR_LINEAR || x->op == IR_EMBED); i++) {
             if (list[i].of != x->u.weight) continue;
             list[i].used = true;
-            y = changed(g, x, y, &list[i]);
-            if (!first) first = y;
+            y = changed(g, x, y ? y : product_of(g, x), &list[i]);
         }
-        if (y != x) redirect(g, x, y, first);
+        if (y) become(x, y);
     }
     ir_reorder(g);
     return TL_OK;

@@ -12,6 +12,6 @@ typedef struct ir_adapter {
     bool table;
     bool used;            // set by ir_adapt
 } ir_adapter;
-// After ir_rewrite, before ir_fuse_maps. TL_E_UNSUPPORTED: W is used in another way.
+// After ir_rewrite, before ir_fuse_maps; again after ir_keep, for the products that it brought back. TL_E_UNSUPPORTED: W is used in another way.
 tl_status ir_adapt(ir_graph *g, ir_adapter *list, size_t n, tl_error *err);
 #endif

@@ -117,6 +117,7 @@ struct ir_node {
     int32_t id, uses;
     bool keep;                        // its value is wanted: rewrite rules may not swallow it
     bool beside;                      // brought back by ir_keep: the fused operations do without it
+    bool adapted;                     // LINEAR, EMBED: what adapters add is added behind it
     ir_node *repl;                    // rewriting: this node's replacement
     ir_node *next;
     uint64_t hash;

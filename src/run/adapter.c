@@ -108,6 +108,15 @@ tl_status model_add_adapter(tl_model *m, const char *given, tl_error *err) {
     return add_all(m, f, alpha, scale, err);
 }
 
+const char *tl_model_adapter(const tl_model *m, size_t i) {
+    size_t n = 0;
+    for (const ev_model *f = m->adapter_files; f; f = f->next) n++;
+    if (i >= n) return NULL;
+    const ev_model *f = m->adapter_files; // the last one given
+    for (size_t k = n - 1; k > i; k--) f = f->next;
+    return f->path;
+}
+
 void model_free_adapters(tl_model *m) {
     for (ev_model *f = m->adapter_files, *next; f; f = next) {
         next = f->next;

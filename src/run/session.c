@@ -97,11 +97,12 @@ static tl_status end_before_logits(ir_graph *g, tl_error *err) {
 
 static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype type, tl_error *err) {
     bool watched = so->watch || so->lens;
-    if (watched && s->m->adapters.n) return err_set(err, TL_E_UNSUPPORTED, "values cannot be watched while an adapter changes the model");
     ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a, .bindings = watched ? &s->watch.all : NULL, .lens = so->lens};
     s->cache_type = type;
     TL_TRY(copy_patches(s, so->patches, err));
     TL_TRY(session_trace(s->m, s->patches, &o, &s->g, &s->states, err));
+    for (size_t i = 0; i < s->watch.all.n && so->lens; i++) // results of their own: what leads to them is fused, too
+        if (s->watch.all.p[i].is_lens) s->watch.all.p[i].node->keep = true;
     ir_rewrite(&s->g);
     if (so->hidden) TL_TRY(end_before_logits(&s->g, err));
     s->width = s->g.outputs[0]->inner;
@@ -111,13 +112,15 @@ static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype typ
     if (watched) {
         TL_TRY(watch_pick(&s->watch, so->watch, so->lens, err));
         TL_TRY(watch_keep(&s->watch, &s->g, err));
+        TL_TRY(adapt(s, err)); // of what came back
     }
     TL_TRY(ir_verify(&s->g, err));
     ir_count_uses(&s->g);
     s->window = widest_window(&s->g);
     TL_TRY(new_states(s, err));
     plan_backend b = engine_backend(s->m->engine, s->m);
-    b.device = s->m->engine->device;
+    b.device = so->nan_trap ? NULL : s->m->engine->device;
+    if (so->nan_trap && s->m->engine->device) engine_warn(s->m->engine, "the NaN trap looks through values on the CPU, so this session runs there");
     plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
     TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
     s->trap = so->nan_trap;

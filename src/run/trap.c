@@ -48,8 +48,12 @@ static tl_status compute_row(trap *t, tl_error *err) {
     const ev_state *from = t->c->states;
     for (ev_state *to = states; to && from; to = to->next, from = from->next) to->ir.data = from->ir.data; // the same program: the same order
     ir_rewrite(&t->g);
+    ir_adapter *adapters = t->c->m->adapters.p;
+    TL_TRY(ir_adapt(&t->g, adapters, t->c->m->adapters.n, err));
     ir_fuse_maps(&t->g);
     TL_TRY(keep_all(t, err));
+    TL_TRY(ir_adapt(&t->g, adapters, t->c->m->adapters.n, err)); // of what came back
+    TL_TRY(ir_verify(&t->g, err));
     plan_backend b = engine_backend(t->c->m->engine, t->c->m);
     TL_TRY(plan_new(&t->g, &b, &(plan_limits){.max_rows = 1, .max_outs = 1, .max_slots = t->c->n_ctx}, &t->p, err));
     t->one = *s;
@@ -215,12 +219,6 @@ tl_status trap_explain(const trap_case *c, tl_error *err) {
     if (c->fault.node->sym == SYM_OUT) t.row = c->step->in[INPUT_OUT][c->fault.row];
     if (c->fault.node->sym == SYM_NONE || t.row >= c->step->rows) t.row = 0;
     t.dl = (diag_list){.a = &t.a, .limit = 2};
-    if (c->m->adapters.n) { // the row is computed without them
-        t.d = diag_add(&t.dl, DG_ERROR, c->fault.node->at, "a value of this statement is not finite; without --lora the trap tells which, and why");
-        tell(&t, err);
-        arena_free(&t.a);
-        return TL_E_PROGRAM;
-    }
     tl_error other = {0};
     tl_status st = compute_row(&t, &other);
     if (st == TL_OK) explain(&t, err);

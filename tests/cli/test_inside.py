@@ -100,6 +100,15 @@ class Inside(common.ModelCase):
         self.assertEqual(a, b)
         self.assertNotEqual(a, self.tl("score", "-m", self.model, "--ids", IDS)[0])
 
+    def test_set_in_a_conversation(self):
+        chat = lambda *more: self.tl("chat", "-m", self.model, "-n", 12, "--temp", 0, *more, text="hello\nthe hello\n")[0]
+        reply = lambda *more: self.tl("generate", "-m", self.model, "-n", 12, "--temp", 0, "--chat", "-p", "hello", *more)[0]
+        patch = ("--set", "X[l=1] *= -1")
+        self.assertNotEqual(chat(*patch), chat())
+        self.assertTrue(chat(*patch).startswith(reply(*patch)))
+        self.assertEqual(chat("--set", "X[l=1] *= 1"), chat())
+        self.assertEqual(self.tl("chat", "-m", self.model, "--set", "Nothing = 0", text="hello\n", status=2)[0], b"")
+
     def test_activation_patching(self):
         """What another text left at layer 0, put into this one: from there on it is the other text."""
         self.tl("trace", "-m", self.model, "--ids", "5,61,77,8,99,12", "--npy", self.folder / "clean")

@@ -1,4 +1,5 @@
 """LoRA adapters: as if the weights had been changed, and broken files are refused."""
+import json
 import pathlib
 
 from common import Case, main
@@ -89,6 +90,40 @@ class Lora(Case):
         a = adapter(str(self.folder / "a.gguf"), pairs(1))
         program = str(pathlib.Path(__file__).parents[2] / "models/fn/llama.tl")
         self.assertTrue(np.array_equal(self.logits(self.base, "--lora", a), self.logits(self.base, "--lora", a, "--program", program)))
+
+    def traced(self, model, *args):
+        folder = self.folder / "npy"
+        for f in folder.glob("*.npy"):
+            f.unlink()
+        self.tl("trace", "-m", model, "--ids", "5,80,33,100,7", "--npy", folder, *args)
+        return {f.name: np.load(f).astype(np.float64) for f in folder.glob("*.npy")}
+
+    def test_seen_inside(self):
+        """Every named value, also those that fused operations swallow, and the lens are those of the changed weights."""
+        one = pairs(1)
+        a = adapter(str(self.folder / "a.gguf"), one)
+        changed = merged(str(self.folder / "merged.gguf"), [(one, 2)])
+        want, got, base = self.traced(changed), self.traced(self.base, "--lora", a), self.traced(self.base)
+        self.assertEqual((want.keys(), got.keys()), (got.keys(), base.keys()))
+        self.assertGreater(len(want), 30)
+        for name, w in want.items():
+            self.assertLess(np.abs(got[name] - w).max(), 1e-4 * np.abs(w).max() + 1e-6, name)
+        self.assertGreater(sum(not np.array_equal(got[n], base[n]) for n in got), 20)
+        logits = self.logits(self.base, "--lora", a)  # watching changes no bit
+        self.assertTrue(np.array_equal(got["result.npy"].astype(np.float32)[:, :], self.traced(self.base, "--lora", a, "--watch", "result")["result.npy"]))
+        self.assertTrue(np.array_equal(self.traced(self.base, "--lora", a, "--ids", "5,80,33,100,7,9,200")["result.npy"].astype(np.float32), logits))
+        lens = [json.loads(self.tl("lens", "-m", m, "--ids", "5,80,33", "--json", *more)[0]) for m, more in ((changed, ()), (self.base, ("--lora", a)))]
+        for x, y in zip(lens[0]["layers"], lens[1]["layers"]):
+            for p, q in zip(x["positions"], y["positions"]):
+                self.assertEqual(p[0]["id"], q[0]["id"])
+                self.assertAlmostEqual(p[0]["p"], q[0]["p"], places=5)
+
+    def test_trapped(self):
+        a = adapter(str(self.folder / "a.gguf"), pairs(1, ["blk.1.ffn_down"]))
+        err = self.tl("score", "-m", self.base, "--ids", "5,80", "--lora", a + ":1e38", "--nan-trap", status=1)[1].decode()
+        self.assertIn("models/llama.tl:63", err)
+        self.assertIn("l=1", err)
+        self.tl("score", "-m", self.base, "--ids", "5,80", "--lora", a, "--nan-trap")
 
     def refused(self, path, *says):
         err = self.tl("score", "-m", self.base, "--ids", "5", "--lora", path, status=1)[1].decode()

@@ -43,6 +43,68 @@ class Replay(ModelCase):
                 self.assertEqual(done["now"]["stamp"]["prompt_ids"], r["stamp"]["prompt_ids"])
         self.assertEqual(self.tl("replay", path)[0], b"made by: the same\nresult: the same\n")
 
+    def test_conversation(self):
+        log = self.folder / "log.json"
+        lines = "hello\nthe \\\nhello\n/set temp 1.2\n/system be kind\nagain\n"
+        said = self.tl("chat", "-m", self.model, "-n", "8", "--log", log, text=lines)[0]
+        r = json.loads(log.read_text())
+        self.assertEqual([m["role"] for m in r["messages"]], ["system"] + ["user", "assistant"] * 3)
+        self.assertEqual((r["messages"][3]["content"], r["interrupted"], r["stamp"]["stdin"]), ("the \nhello", 0, lines))
+        self.assertEqual("".join(m["content"] + "\n" for m in r["messages"] if m["role"] == "assistant"), said.decode())
+        log_bytes = log.read_bytes()
+        self.assertTrue(self.replay(log)["same"])
+        self.assertEqual(log.read_bytes(), log_bytes)
+        path, r = self.result("chat", "-m", self.model, "-n", "8", "--seed", "4", text="hello\n")
+        self.assertEqual(r["stamp"]["seed"], 4)
+        self.assertTrue(self.replay(path)["same"])
+        self.assertEqual(self.tl("chat", "-m", self.model, "--json", "--log", log, status=2)[0], b"")
+        self.tl("chat", "-m", self.model, "--log", self.folder / "no" / "such", text="hello\n", status=1)
+
+    def test_conversation_goes_on(self):
+        session, log = self.folder / "s.tls", self.folder / "log.json"
+        call = ("chat", "-m", self.model, "-n", "8", "--session", session, "--log", log, "--repeat-penalty", "1.3")
+        for text, n in (("hello\n", 2), ("the hello\n", 4)):
+            self.tl(*call, text=text)
+            before = session.read_bytes()
+            r = json.loads(log.read_text())
+            self.assertEqual(len(r["messages"]), n)
+            self.assertEqual(len(r["stamp"].get("conversation", [])), n - 2)
+            done = self.replay(log)
+            self.assertEqual((done["same"], [d["at"] for d in done["result"]]), (True, []))
+            self.assertEqual(session.read_bytes(), before)
+        r["stamp"]["stdin"] += f"/save {self.folder}/other.json\n"
+        log.write_text(json.dumps(r))
+        self.assertIn(b"/save", self.tl("replay", log, status=1)[1])
+
+    def test_session(self):
+        session = self.folder / "s.tls"
+        for prompt in ("hello", "hello the hello"):
+            path, r = self.result("generate", "-m", self.model, "-p", prompt, "-n", "8", "--session", session)
+            before = session.read_bytes()
+            done = self.replay(path)
+            self.assertEqual((done["same"], done["made_by"]), (True, []))
+            self.assertEqual(session.read_bytes(), before)
+
+    def test_adapter(self):
+        import test_lora
+        adapter = test_lora.adapter(str(self.folder / "a.gguf"), test_lora.pairs(1))
+        path, r = self.result("generate", "-m", self.model, "-p", "hello", "-n", "8", "--lora", adapter + ":0.5", "--temp", "0")
+        data = pathlib.Path(adapter).read_bytes()
+        self.assertEqual(r["stamp"]["adapters"], [{"path": adapter, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}])
+        self.assertTrue(self.replay(path)["same"])
+        test_lora.adapter(adapter, test_lora.pairs(2))
+        done = self.replay(path, status=1)
+        self.assertEqual([d["at"] for d in done["made_by"]], ["adapters[0].sha256"])
+        self.assertNotEqual(done["result"], [])
+
+    def test_perplexity(self):
+        text = self.folder / "t.txt"
+        text.write_text("hello the hello, and then the other hello. " * 3)
+        path, r = self.result("perplexity", "-m", self.model, "-f", text, "-w", "16")
+        self.assertTrue(self.replay(path)["same"])
+        path, r = self.result("perplexity", "-m", self.model, "-f", "-", "-w", "16", text=text.read_text())
+        self.assertTrue(self.replay(path)["same"])
+
     def test_stdin_and_folder(self):
         path, r = self.result("generate", "-m", self.model, "-n", "5", text="the hello\n")
         self.assertEqual(r["stamp"]["stdin"], "the hello\n")
