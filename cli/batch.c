@@ -1,7 +1,7 @@
 // batch.c - running the lines of a batch (batch.h) through tl_batch_*.
 #include "batch.h"
-#include "output.h"
 #include "progress.h"
+#include "said.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +26,7 @@ typedef struct running { // one job
     int32_t *ids;
     size_t n_ids;
     tl_sampler *sampler;
-    tl_decoder *decoder;
-    text_output out;
-    char *text;
-    size_t n;
-    int64_t said;
+    said_text said;
 } running;
 
 // ---- one reply -----------------------------------------------------------------------------------
@@ -38,34 +34,16 @@ static void free_running(running *j) {
     j->r->jobs[j->index] = NULL;
     tl_free(j->ids);
     tl_sampler_free(j->sampler);
-    tl_decoder_free(j->decoder);
-    output_free(&j->out);
-    free(j->text);
+    said_free(&j->said);
     free(j);
-}
-
-static void add_text(void *ctx, const char *text, size_t n) {
-    running *j = ctx;
-    char *grown = realloc(j->text, j->n + n + 1);
-    if (!grown) {
-        j->r->fatal = fail("generate", "out of memory");
-        return;
-    }
-    j->text = grown;
-    memcpy(j->text + j->n, text, n);
-    j->n += n;
-    j->text[j->n] = '\0';
-}
-
-static bool put_text(running *j, const char *text) {
-    if (!output_put(&j->out, text, strlen(text))) j->r->fatal = fail("generate", "out of memory");
-    return j->r->fatal == 0 && !j->out.stopped;
 }
 
 static bool on_token(void *ctx, int32_t id) {
     running *j = ctx;
-    j->said++, j->r->tokens++;
-    return put_text(j, tl_decoder_put(j->decoder, id));
+    j->r->tokens++;
+    bool goes_on = said_token(&j->said, id);
+    if (j->said.failed) j->r->fatal = fail("generate", "out of memory");
+    return goes_on;
 }
 
 static char *result_of(running *j, const char *stop, const char *problem) {
@@ -75,10 +53,11 @@ static char *result_of(running *j, const char *stop, const char *problem) {
     json_t *v = json_pack("{s:I}", "index", (json_int_t)j->index), *id = json_object_get(l->said, "id");
     if (id) json_object_set(v, "id", id);
     if (problem) json_object_set_new(v, "error", json_bytes(problem, strlen(problem)));
-    else json_object_set_new(v, "text", json_bytes(j->text ? j->text : "", j->n));
+    else json_object_set_new(v, "text", json_bytes(j->said.text ? j->said.text : "", j->said.n));
     if (!problem) json_object_set_new(v, "prompt_tokens", json_integer((json_int_t)j->n_ids));
-    if (!problem) json_object_set_new(v, "tokens", json_integer((json_int_t)j->said));
+    if (!problem) json_object_set_new(v, "tokens", json_integer((json_int_t)j->said.tokens));
     if (!problem) json_object_set_new(v, "stop", json_string(stop));
+    if (!problem && j->said.constraint) json_object_set_new(v, "completed_bytes", json_integer((json_int_t)j->said.completed));
     json_object_set_new(v, "key", json_string(key));
     char *text = json_dumps(v, JSON_COMPACT);
     json_decref(v);
@@ -95,10 +74,12 @@ static void keep_result(running *j, const char *stop, const char *problem) {
 }
 
 static void on_done(void *ctx, tl_job_end why, const tl_error *err) {
-    static const char *const names[] = {"end", "length", "context", "stop", "failed"};
+    static const char *const names[] = {"end", "length", "context", "stop", "failed", "stuck"};
     running *j = ctx;
-    if (put_text(j, tl_decoder_end(j->decoder))) output_flush(&j->out);
-    keep_result(j, j->out.stopped ? "stop" : names[why], err ? err->message : NULL);
+    tl_error wrong;
+    if (said_end(&j->said, &wrong) != TL_OK && !err) err = &wrong;
+    if (j->said.failed) j->r->fatal = fail("generate", "out of memory");
+    keep_result(j, j->said.out.stopped ? "stop" : j->said.late ? "time" : names[why], err ? err->message : NULL);
 }
 
 // ---- all of them ---------------------------------------------------------------------------------
@@ -139,7 +120,7 @@ static int prepare(runner *r) {
         if (l->result) continue;
         if (!j) return fail("generate", "out of memory");
         j->r = r, j->index = i;
-        j->out = (text_output){.stops = &l->stops, .show = add_text, .ctx = j};
+        j->said = (said_text){.model = r->o.model, .stops = &l->stops, .max_seconds = r->a->max_seconds, .constraint = l->fits, .by_token = l->constraint_kind == TL_CONSTRAINT_RULE_FILE};
         r->jobs[i] = j;
         tl_status st = tokens_of(r, l, &j->ids, &j->n_ids, &err);
         if (st != TL_OK || j->n_ids == 0) keep_result(j, NULL, st == TL_OK ? "the prompt has no tokens" : err.message);
@@ -150,9 +131,9 @@ static int prepare(runner *r) {
 static int start_job(runner *r, tl_batch *b, running *j) {
     const batch_line *l = &r->lines.p[j->index];
     tl_error err;
-    tl_job job = {.ids = j->ids, .n = j->n_ids, .most = l->most, .ignore_end = l->ignore_end, .token = on_token, .done = on_done, .ctx = j};
+    tl_job job = {.ids = j->ids, .n = j->n_ids, .most = l->most, .ignore_end = l->ignore_end, .constraint = l->fits, .token = on_token, .done = on_done, .ctx = j};
     int status = open_sampler("generate", &l->sampling, r->o.model, false, &j->sampler);
-    if (status == 0 && tl_decoder_new(r->o.model, false, &j->decoder, &err) != TL_OK) status = fail_with("generate", &err);
+    if (status == 0 && said_open(&j->said, &err) != TL_OK) status = fail_with("generate", &err);
     job.sampler = j->sampler;
     if (status == 0 && tl_batch_add(b, &job, &err) != TL_OK) keep_result(j, NULL, err.message);
     r->prompt_tokens += (int64_t)job.n;
@@ -195,7 +176,8 @@ static int run_all(runner *r) {
     r->jobs = calloc(r->lines.n, sizeof *r->jobs);
     if (!r->jobs) return fail("generate", "out of memory");
     r->before = r->lines.done;
-    int status = prepare(r);
+    int status = batch_open_constraints(r->a, r->o.model, &r->lines);
+    if (status == 0) status = prepare(r);
     if (status == 0) status = open_wide(r);
     if (status == 0) status = run_jobs(r);
     for (size_t i = 0; i < r->lines.n; i++)

@@ -8,8 +8,10 @@ typedef struct batch_args {
     const model_args *model;
     const sampling_args *sampling; // what a line does not say itself
     const arg_list *stops;
+    const constraint_args *constraint;
     const char *prompts, *out;     // out NULL: stdout
     int parallel;
+    double max_seconds;
     int64_t most;
     bool chat, parse_special, no_special, ignore_end, overwrite;
     volatile int *cancel;
@@ -26,6 +28,12 @@ typedef struct batch_line {
     int64_t most;
     bool ignore_end;
     sampling_args sampling;
+    tl_constraint_kind constraint_kind;
+    const char *constraint; // text of what the reply must be; NULL: free. The options' or of `own`
+    size_t n_constraint;
+    char *own;
+    tl_constraint *fits;   // made of it; belongs to the lines
+    size_t number;         // of the line in the file
     uint64_t key;          // of all that the result depends on: a result with it is this line's
     char *result;          // a line of JSON, once there
 } batch_line;
@@ -33,8 +41,13 @@ typedef struct batch_line {
 typedef struct batch_lines {
     batch_line *p;
     size_t n, done;
+    char *constraint;      // of the options
+    tl_constraint **fits;  // one for each text of a constraint
+    size_t n_fits;
 } batch_lines;
 int batch_read(const batch_args *a, uint64_t model_key, batch_lines *out); // 0, or the exit status after its message
+// Makes the constraints of lines that are not done; lines with the same text share one.
+int batch_open_constraints(const batch_args *a, tl_model *m, batch_lines *l);
 void batch_lines_free(batch_lines *l);
 
 // ---- results that outlive the process -------------------------------------------------------------

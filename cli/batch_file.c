@@ -67,6 +67,36 @@ static int set_stop(const place *at, batch_line *l, const json_t *v) {
     return 0;
 }
 
+static const struct {
+    const char *name;
+    tl_constraint_kind kind;
+} constraints[] = {{"grammar", TL_CONSTRAINT_GRAMMAR}, {"json_schema", TL_CONSTRAINT_JSON_SCHEMA}, {"regex", TL_CONSTRAINT_REGEX}, {"choices", TL_CONSTRAINT_CHOICES}};
+enum { CONSTRAINTS = sizeof constraints / sizeof *constraints };
+
+static char *join_choices(const json_t *list) { // NULL: not a list of texts without line ends
+    size_t n = 1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        if (!text || strchr(text, '\n')) return NULL;
+        n += strlen(text) + 1;
+    }
+    char *out = calloc(n + 1, 1);
+    for (size_t i = 0; out && i < json_array_size(list); i++) strcat(strcat(out, json_string_value(json_array_get(list, i))), "\n");
+    return json_array_size(list) ? out : (free(out), NULL);
+}
+
+static int set_constraint(const place *at, batch_line *l, size_t which, const json_t *v) {
+    if (l->own) return bad(at, constraints[which].name, "there is another constraint beside it");
+    bool schema = constraints[which].kind == TL_CONSTRAINT_JSON_SCHEMA, choices = constraints[which].kind == TL_CONSTRAINT_CHOICES;
+    if (schema && (json_is_object(v) || json_is_boolean(v))) l->own = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    else if (choices && json_is_array(v)) l->own = join_choices(v);
+    else if (json_is_string(v)) l->own = strdup(json_string_value(v));
+    if (!l->own) return bad(at, constraints[which].name, schema ? "a schema, or its text, is wanted" : choices ? "a list of texts of one line each is wanted" : "a text is wanted");
+    l->constraint_kind = constraints[which].kind;
+    l->constraint = l->own, l->n_constraint = strlen(l->own);
+    return 0;
+}
+
 static int set_messages(const place *at, batch_line *l, const json_t *v) {
     size_t n = json_array_size(v);
     if (n == 0) return bad(at, "messages", "a list of {\"role\": .., \"content\": ..} is wanted");
@@ -83,11 +113,15 @@ static int set_messages(const place *at, batch_line *l, const json_t *v) {
 
 static int set_key(const place *at, batch_line *l, const char *key, const json_t *v) {
     field fields[FIELDS];
-    const char *names[FIELDS + 5] = {"prompt", "messages", "stop", "id"};
+    const char *names[FIELDS + CONSTRAINTS + 5] = {"prompt", "messages", "stop", "id"};
     list_fields(l, fields);
     for (int i = 0; i < FIELDS; i++) {
         if (strcmp(fields[i].name, key) == 0) return set_field(at, &fields[i], v);
         names[i + 4] = fields[i].name;
+    }
+    for (int i = 0; i < CONSTRAINTS; i++) {
+        if (strcmp(constraints[i].name, key) == 0) return set_constraint(at, l, (size_t)i, v);
+        names[FIELDS + 4 + i] = constraints[i].name;
     }
     if (strcmp(key, "id") == 0) return 0; // echoed
     if (strcmp(key, "stop") == 0) return set_stop(at, l, v);
@@ -102,11 +136,10 @@ static int set_key(const place *at, batch_line *l, const char *key, const json_t
     return l->text ? 0 : fail("generate", "out of memory");
 }
 
-static int read_line(const place *at, const batch_args *a, const char *text, size_t n, batch_line *l) {
+static int read_line(const place *at, const char *text, size_t n, batch_line *l) {
     json_error_t why;
     const char *key;
     json_t *v;
-    *l = (batch_line){.most = a->most, .ignore_end = a->ignore_end, .sampling = *a->sampling, .stops = *a->stops};
     l->said = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
     if (!l->said) return fail("generate", "%s:%zu: no JSON: %s", at->file, at->line, why.text);
     if (!json_is_object(l->said)) return fail("generate", "%s:%zu: a line is {\"prompt\": \"..\"} or {\"messages\": [..]}", at->file, at->line);
@@ -136,6 +169,7 @@ static uint64_t key_of(const batch_args *a, uint64_t model_key, const batch_line
     const arg_list *lists[] = {&all->biases, &all->breakers, &l->stops};
     uint64_t h = hash_bytes(hash_bytes(model_key, &index, sizeof index), numbers, sizeof numbers);
     for (size_t i = 0; i < 3; i++) h = hash_bytes(h, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 1);
+    if (l->constraint) h = hash_bytes(hash_bytes(h, &l->constraint_kind, sizeof l->constraint_kind), l->constraint, l->n_constraint);
     for (size_t i = 0; i < 3; i++)
         for (size_t k = 0; k < lists[i]->n; k++) h = hash_bytes(h, lists[i]->p[k], strlen(lists[i]->p[k]) + 1);
     return hash_bytes(h, text, n);
@@ -145,8 +179,12 @@ int batch_read(const batch_args *a, uint64_t model_key, batch_lines *out) {
     char *text;
     size_t n, cap = 0;
     place at = {a->prompts, 0};
+    batch_line first = {.most = a->most, .ignore_end = a->ignore_end, .sampling = *a->sampling, .stops = *a->stops}; // what a line does not say
     *out = (batch_lines){0};
-    int status = read_file("generate", a->prompts, &text, &n);
+    int status = read_constraint("generate", a->constraint, &first.constraint_kind, &out->constraint, &first.n_constraint);
+    if (status != 0) return status;
+    first.constraint = out->constraint;
+    status = read_file("generate", a->prompts, &text, &n);
     for (size_t from = 0; status == 0 && from < n;) {
         const char *end = memchr(text + from, '\n', n - from);
         size_t length = end ? (size_t)(end - text) - from : n - from;
@@ -162,7 +200,9 @@ int batch_read(const batch_args *a, uint64_t model_key, batch_lines *out) {
             if (!grown) break;
         }
         batch_line *l = &out->p[out->n++];
-        status = read_line(&at, a, line, length, l);
+        *l = first;
+        l->number = at.line;
+        status = read_line(&at, line, length, l);
         if (status == 0) l->key = key_of(a, model_key, l, out->n - 1, line, length);
         // One seed for all would give equal prompts equal replies.
         if (l->sampling.seed >= 0 && !json_object_get(l->said, "seed")) l->sampling.seed += (int64_t)out->n - 1;
@@ -172,10 +212,36 @@ int batch_read(const batch_args *a, uint64_t model_key, batch_lines *out) {
     return status;
 }
 
+static bool same_constraint(const batch_line *a, const batch_line *b) {
+    return a->constraint_kind == b->constraint_kind && a->n_constraint == b->n_constraint && memcmp(a->constraint, b->constraint, a->n_constraint) == 0;
+}
+
+int batch_open_constraints(const batch_args *a, tl_model *m, batch_lines *l) {
+    tl_error err;
+    l->fits = calloc(l->n, sizeof *l->fits);
+    if (!l->fits) return fail("generate", "out of memory");
+    size_t *seen = calloc(l->n, sizeof *seen); // the first line with each
+    int status = seen ? 0 : fail("generate", "out of memory");
+    for (size_t i = 0; i < l->n && status == 0; i++) {
+        batch_line *one = &l->p[i];
+        size_t k = 0;
+        if (one->result || !one->constraint) continue;
+        while (k < l->n_fits && !same_constraint(one, &l->p[seen[k]])) k++;
+        if (k == l->n_fits && tl_constraint_new(m, one->constraint_kind, one->constraint, one->n_constraint, &l->fits[k], &err) != TL_OK)
+            status = one->own ? fail("generate", "%s:%zu: %s", a->prompts, one->number, err.message) : fail("generate", "%s", err.message);
+        else if (k == l->n_fits) seen[l->n_fits++] = i;
+        one->fits = l->fits[k];
+    }
+    free(seen);
+    return status;
+}
+
 void batch_lines_free(batch_lines *l) {
+    for (size_t i = 0; i < l->n_fits; i++) tl_constraint_free(l->fits[i]);
+    free(l->fits), free(l->constraint);
     for (size_t i = 0; i < l->n; i++) {
         json_decref(l->p[i].said);
-        free(l->p[i].text), free(l->p[i].messages), free(l->p[i].result);
+        free(l->p[i].text), free(l->p[i].messages), free(l->p[i].result), free(l->p[i].own);
     }
     free(l->p);
     *l = (batch_lines){0};

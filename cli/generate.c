@@ -1,6 +1,7 @@
 // generate.c - `tl generate`: continues a text; only the continuation goes to stdout.
 #include "batch.h"
 #include "beams.h"
+#include "completions.h"
 #include "logprobs.h"
 #include "reply.h"
 #include "stamp.h"
@@ -124,6 +125,18 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
         tl_constraint_free(r.constraint);
         return status;
     }
+    // Together, unless something goes from one token or completion to the next.
+    if (status == 0 && a->completions > 1 && !a->session && !a->draft && !a->shift && a->logprobs < 0) {
+        sampling_fix_seed(&a->sampling);
+        const completions_args c = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .constraint = r.constraint, .by_token = r.by_token,
+                                    .ignore_end = a->limits.ignore_end, .json = a->json, .max_seconds = r.max_seconds, .most = a->most, .n = a->completions,
+                                    .parallel = a->parallel, .cancel = &cancelled};
+        signal(SIGINT, on_interrupt);
+        status = completions_generate(&c, o, ids, n);
+        json_decref(results);
+        tl_constraint_free(r.constraint);
+        return status;
+    }
     if (a->session && room < 4096) room = train > 0 && train < 4096 ? train : 4096; // what was saved may be longer than this
     if (status == 0) status = open_session("generate", &a->model, room, 0, o);
     if (status == 0 && a->session && access(a->session, F_OK) == 0) status = reply_load("generate", &r, a->session, NULL);
@@ -173,11 +186,9 @@ static int generate(generate_args *a) {
     return status;
 }
 
-static bool constraint_given(const constraint_args *c) { return c->grammar || c->grammar_file || c->schema || c->schema_file || c->regex || c->choices || c->rule; }
-
 static int generate_many(const generate_args *a) {
-    const batch_args b = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .prompts = a->prompts, .out = a->out, .parallel = a->parallel, .most = a->most, .chat = a->chat,
-                          .parse_special = a->parse_special, .no_special = a->no_special, .ignore_end = a->limits.ignore_end, .overwrite = a->overwrite, .cancel = &cancelled};
+    const batch_args b = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .constraint = &a->limits.constraint, .prompts = a->prompts, .out = a->out, .parallel = a->parallel, .most = a->most, .chat = a->chat,
+                          .parse_special = a->parse_special, .no_special = a->no_special, .ignore_end = a->limits.ignore_end, .max_seconds = (double)a->limits.max_seconds, .overwrite = a->overwrite, .cancel = &cancelled};
     signal(SIGINT, on_interrupt);
     return batch_generate(&b);
 }
@@ -200,7 +211,7 @@ int cli_generate(int argc, char **argv) {
         {ARG_HEADING, "Many texts at once", 0, NULL, NULL, NULL, 0, 0},
         {ARG_TEXT, "prompts", 0, &a.prompts, "FILE", "one JSON object a line: prompt or messages, max_tokens, seed, stop, ...", 0, 0},
         {ARG_TEXT, "out", 0, &a.out, "FILE", "results, in the order of the prompts; a run that was killed is gone on with", 0, 0},
-        {ARG_INT, "parallel", 0, &a.parallel, "N", "how many side by side (default: 8)", 1, 256},
+        {ARG_INT, "parallel", 0, &a.parallel, "N", "how many side by side, also of --n (default: 8)", 1, 256},
         {ARG_FLAG, "overwrite", 0, &a.overwrite, NULL, "results of other prompts in --out are thrown away", 0, 0},
         {ARG_FLAG, "context-shift", 0, &a.shift, NULL, "a full cache forgets the older half of the text and goes on", 0, 0},
         {ARG_I64, "keep", 0, &a.keep, "N", "but not its first N tokens (default: 0)", 0, 1e9},
@@ -217,7 +228,8 @@ int cli_generate(int argc, char **argv) {
     if (a.logprobs >= 0 && !a.json) return args_wrong("generate", "--logprobs needs --json");
     if (a.prompts && (a.prompt || a.file)) return args_wrong("generate", "give either --prompts FILE or one prompt with -p or -f");
     if (!a.prompts && (a.out || a.overwrite)) return args_wrong("generate", "--out and --overwrite go with --prompts FILE");
-    if (a.prompts && (constraint_given(&a.limits.constraint) || a.completions > 1)) return args_wrong("generate", "with --prompts there are neither constraints nor --n");
+    if (a.prompts && a.completions > 1) return args_wrong("generate", "with --prompts there is no --n: give a line several times");
+    if (a.prompts && (a.logprobs >= 0 || a.draft || a.shift)) return args_wrong("generate", "--logprobs, --draft and --context-shift go with one prompt");
     if (a.session && a.model.set.n) return args_wrong("generate", "a cache that patches changed is not kept: give either --session or --set");
     if (a.session && (a.prompts || a.beam.beams)) return args_wrong("generate", "--session goes with one prompt");
     if (a.prompts && a.beam.beams) return args_wrong("generate", "give either --prompts or --beams");

@@ -207,38 +207,23 @@ static tl_status take(turn *t, int32_t id) {
     return put_token(t, id);
 }
 
-// How many of the tokens lead on from the state.
-static size_t fitting(turn *t, const int32_t *ids, size_t n) {
-    uint32_t state = t->state;
-    size_t i = 0;
-    while (i < n && tl_constraint_next(t->r->constraint, state, ids[i], &state, t->err) == TL_OK && state != 0) i++;
-    return i;
-}
-
-enum { JUMP_MOST = 64 };
+enum { JUMP_MOST = 63 };
 // Where nothing but one text can follow, its tokens are taken without asking the model, all but the last: the text behind it
 // may go on in the same token.
 static tl_status jump(turn *t, tl_row *rows, size_t *n) {
     reply *r = t->r;
-    const char *text;
-    size_t n_text, n_ids = 0;
-    int32_t *ids = NULL;
+    size_t n_ids, most = JUMP_MOST, free_slots = (size_t)tl_session_free_slots(r->o->session);
+    int32_t ids[JUMP_MOST];
     if (!r->constraint || r->chosen || t->out.stopped) return TL_OK;
-    tl_status status = tl_constraint_forced(r->constraint, t->state, &text, &n_text, t->err);
-    if (status != TL_OK || n_text < 2) return status;
-    status = tl_tokenize(r->o->model, text, n_text, 0, &ids, &n_ids, t->err);
-    if (status != TL_OK) return status;
-    size_t room = r->most < 0 ? JUMP_MOST : (size_t)(r->most - r->reply_tokens);
-    int64_t batch = tl_session_n_batch(r->o->session), free_slots = tl_session_free_slots(r->o->session);
-    size_t take_n = fitting(t, ids, n_ids) == n_ids && n_ids > 0 ? n_ids - 1 : 0;
-    while (take_n > 0 && (take_n > room || take_n >= JUMP_MOST || (int64_t)(take_n + *n) > batch || (int64_t)(take_n + *n) > free_slots)) take_n--;
-    for (size_t i = 0; i < take_n && status == TL_OK && !t->out.stopped; i++) {
+    if (r->most >= 0 && (size_t)(r->most - r->reply_tokens) < most) most = (size_t)(r->most - r->reply_tokens);
+    if (free_slots < most + *n) most = free_slots > *n ? free_slots - *n : 0;
+    tl_status status = tl_constraint_jump(r->constraint, t->state, ids, most, &n_ids, t->err);
+    for (size_t i = 0; i < n_ids && status == TL_OK && !t->out.stopped; i++) {
         status = take(t, ids[i]);
         rows[(*n)++] = (tl_row){.token = ids[i]};
         r->jumped++;
     }
-    tl_free(ids);
-    if (take_n) tl_sampler_seek(r->sampler, tl_sampler_position(r->sampler) + take_n);
+    if (n_ids) tl_sampler_seek(r->sampler, tl_sampler_position(r->sampler) + n_ids);
     return status;
 }
 
@@ -263,7 +248,9 @@ static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r
     rows[n - 1].logits = true;
     bool there = !r->chosen && !t->n_guess && tl_session_chooses_ahead(r->o->session, r->sampler);
     t->logits = NULL;
-    if (status == TL_OK) status = tl_session_step(r->o->session, rows, n + t->n_guess, there ? NULL : &t->logits, t->err);
+    size_t batch = (size_t)tl_session_n_batch(r->o->session), from = 0;
+    for (; n + t->n_guess - from > batch && status == TL_OK; from += batch) status = tl_session_step(r->o->session, rows + from, batch, NULL, t->err);
+    if (status == TL_OK) status = tl_session_step(r->o->session, rows + from, n + t->n_guess - from, there ? NULL : &t->logits, t->err);
     if (status != TL_OK) t->n_guess = 0;
     if (there) t->step_start = n == 1 ? t->step_start : 0; // its time is known when the next token is
     else if (n == 1 && !t->n_guess) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);

@@ -70,28 +70,37 @@ int open_sampler(const char *command, const sampling_args *a, const tl_model *m,
 }
 
 // ---- constraints -------------------------------------------------------------------------------
-int open_constraint(const char *command, const constraint_args *a, tl_model *m, tl_constraint **out) {
+int read_constraint(const char *command, const constraint_args *a, tl_constraint_kind *kind, char **text, size_t *n) {
     const struct {
         const char *text, *file;
         tl_constraint_kind kind;
     } rows[] = {{a->grammar, a->grammar_file, TL_CONSTRAINT_GRAMMAR}, {a->schema, a->schema_file, TL_CONSTRAINT_JSON_SCHEMA},
                 {a->regex, NULL, TL_CONSTRAINT_REGEX}, {a->choices, NULL, TL_CONSTRAINT_CHOICES},
                 {a->rule, NULL, TL_CONSTRAINT_RULE_FILE}};
-    int given = 0, status = 0;
-    char *text = NULL;
-    size_t n = 0, at = 0;
-    tl_error err;
-    *out = NULL;
+    int given = 0;
+    size_t at = 0;
+    *text = NULL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         given += (rows[i].text != NULL) + (rows[i].file != NULL);
         if (rows[i].text || rows[i].file) at = i;
     }
     if (given == 0) return 0;
     if (given > 1) return args_wrong(command, "give one of --grammar, --json-schema, --regex, --choices and --rule");
-    if (rows[at].file) status = read_file(command, rows[at].file, &text, &n);
-    if (status != 0) return status;
-    if (tl_constraint_new(m, rows[at].kind, text ? text : rows[at].text, text ? n : strlen(rows[at].text), out, &err) != TL_OK)
-        status = fail(command, "%s", err.message);
+    *kind = rows[at].kind;
+    if (rows[at].file) return read_file(command, rows[at].file, text, n);
+    *text = strdup(rows[at].text);
+    if (*text) *n = strlen(*text);
+    return *text ? 0 : fail(command, "out of memory");
+}
+
+int open_constraint(const char *command, const constraint_args *a, tl_model *m, tl_constraint **out) {
+    tl_constraint_kind kind;
+    char *text;
+    size_t n;
+    tl_error err;
+    *out = NULL;
+    int status = read_constraint(command, a, &kind, &text, &n);
+    if (status == 0 && text && tl_constraint_new(m, kind, text, n, out, &err) != TL_OK) status = fail(command, "%s", err.message);
     free(text);
     return status;
 }

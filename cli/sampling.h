@@ -64,6 +64,8 @@ typedef struct reply_args {
     {ARG_FLOAT, "max-time", 0, &(a).max_seconds, "SECONDS", "end the reply after so long; 0: no limit (default: 0)", 0, 1e9}, \
     {ARG_FLAG, "ignore-eos", 0, &(a).ignore_end, NULL, "go on after an end token", 0, 0}
 
+// What is asked for: *text NULL: nothing; else freed with free(). 0, or the exit status after its message.
+int read_constraint(const char *command, const constraint_args *a, tl_constraint_kind *kind, char **text, size_t *n);
 // 0, or the exit status after its message. *out NULL: none is asked for.
 int open_constraint(const char *command, const constraint_args *a, tl_model *m, tl_constraint **out);
 

@@ -176,14 +176,18 @@ TL_API int64_t tl_session_free_slots(const tl_session *s);
 // ---- many sequences at once ----------------------------------------------------------------------------
 // Jobs (a prompt, and how to go on from it) run side by side in one session: each step computes a row of every sequence that
 // is replying and as many rows of waiting prompts as fit. What a job says does not depend on the jobs beside it.
-typedef enum { TL_JOB_END, TL_JOB_LENGTH, TL_JOB_CONTEXT, TL_JOB_STOPPED, TL_JOB_FAILED } tl_job_end;
+// TL_JOB_STUCK: no token of the vocabulary fits the constraint.
+typedef enum { TL_JOB_END, TL_JOB_LENGTH, TL_JOB_CONTEXT, TL_JOB_STOPPED, TL_JOB_FAILED, TL_JOB_STUCK } tl_job_end;
 typedef struct tl_sampler tl_sampler;
+typedef struct tl_constraint tl_constraint;
 typedef struct tl_job {
     const int32_t *ids;   // the prompt, n >= 1; copied
     size_t n;
     int64_t most;         // tokens of the reply; -1: until the end token or the cache is full
     bool ignore_end;      // end tokens are not chosen
     tl_sampler *sampler;  // the caller's, for this job alone
+    tl_constraint *constraint; // the caller's, for any number of jobs; may be NULL
+    int64_t *jumped;      // counts tokens that the constraint left no choice about; may be NULL
     bool (*token)(void *ctx, int32_t id); // a token of the reply; false: it ends with this one (TL_JOB_STOPPED). May not call tl_batch_*
     // The job is over, its sequence gone. err: of TL_JOB_FAILED. May not call tl_batch_*.
     void (*done)(void *ctx, tl_job_end why, const tl_error *err);
@@ -362,6 +366,8 @@ TL_API tl_status tl_constraint_next_text(tl_constraint *c, uint32_t state, const
 TL_API bool tl_constraint_may_end(const tl_constraint *c, uint32_t state);
 // Bytes that must come next, since nothing else can; none where the text may end. Valid until the next call.
 TL_API tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
+// Tokens of those bytes that need not be asked for: all but the last, whose place a longer one may take; at most `most`.
+TL_API tl_status tl_constraint_jump(tl_constraint *c, uint32_t state, int32_t *ids, size_t most, size_t *n, tl_error *err);
 // The fewest bytes that make a text whole which something has cut.
 TL_API tl_status tl_constraint_shortest(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err);
 

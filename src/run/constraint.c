@@ -12,6 +12,7 @@ struct tl_constraint {
     grammar *g;
     grammar_matcher *m;
     rule_constraint *rule; // instead of the two
+    const tl_model *model;
     int32_t n_vocab;
     sbuf text; // what the last call of tl_constraint_shortest or _forced handed out
 };
@@ -122,6 +123,7 @@ tl_status tl_constraint_new(tl_model *m, tl_constraint_kind kind, const char *te
     if (s == TL_OK && !rule) s = compile(kind, (str){text, n}, &c->g, err);
     if (s == TL_OK && !rule) s = grammar_matcher_new(c->g, m->vocab, &c->m, err);
     c->n_vocab = (int32_t)m->n_vocab;
+    c->model = m;
     if (s == TL_OK) *out = c;
     else tl_constraint_free(c);
     return s;
@@ -167,6 +169,27 @@ tl_status tl_constraint_forced(tl_constraint *c, uint32_t state, const char **te
     sbuf_put(&c->text, buf, *n);
     *text = c->text.p ? c->text.p : "";
     return c->text.failed ? err_set(err, TL_E_MEMORY, "out of memory") : TL_OK;
+}
+
+// How many of the tokens lead on from the state.
+static size_t fitting(tl_constraint *c, uint32_t state, const int32_t *ids, size_t n, tl_error *err) {
+    size_t i = 0;
+    while (i < n && tl_constraint_next(c, state, ids[i], &state, err) == TL_OK && state != 0) i++;
+    return i;
+}
+
+tl_status tl_constraint_jump(tl_constraint *c, uint32_t state, int32_t *ids, size_t most, size_t *n, tl_error *err) {
+    const char *text;
+    size_t n_text, found;
+    int32_t *all;
+    *n = 0;
+    TL_TRY(tl_constraint_forced(c, state, &text, &n_text, err));
+    if (n_text < 2) return TL_OK;
+    TL_TRY(tl_tokenize(c->model, text, n_text, 0, &all, &found, err));
+    if (found > 0 && fitting(c, state, all, found, err) == found) *n = found - 1 < most ? found - 1 : most;
+    memcpy(ids, all, *n * sizeof *ids);
+    tl_free(all);
+    return TL_OK;
 }
 
 tl_status tl_constraint_shortest(tl_constraint *c, uint32_t state, const char **text, size_t *n, tl_error *err) {

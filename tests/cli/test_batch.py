@@ -74,6 +74,46 @@ class Batch(ModelCase):
         self.tl("generate", "-m", self.model, "--prompts", "x", "-p", "y", status=2)
         self.tl("generate", "-m", self.model, "-p", "y", "--out", "z", status=2)
         self.tl("generate", "-m", self.model, "--prompts", "/no/such/file", status=1)
+        for more in (["--n", "2"], ["--json", "--logprobs", "1"], ["--draft", "x"], ["--context-shift"]):
+            self.tl("generate", "-m", self.model, "--prompts", "x", *more, status=2)
+
+    def test_constraints(self):
+        """Each line its own; shared texts; the same bytes as alone, in any company and however the step is cut."""
+        schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "legs": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["name", "legs"], "additionalProperties": False}
+        kinds = [({"json_schema": schema}, ["-j", json.dumps(schema)]), ({"regex": "(ab|cd){2,9}x"}, ["--regex", "(ab|cd){2,9}x"]),
+                 ({"choices": ["yes, of course", "no"]}, ["--choices", "yes, of course|no"]), ({"grammar": 'root ::= "hello there, " [a-c]+ "."'}, ["--grammar", 'root ::= "hello there, " [a-c]+ "."']), ({}, [])]
+        rows = [{"prompt": f"text {i}", "max_tokens": 5 + i % 30, "seed": i, "temperature": (0, 0.8, 2)[i % 3], "ignore_eos": i % 4 == 1} | kinds[i % 5][0] for i in range(40)]
+        many = [json.loads(x) for x in self.batch(rows, "--parallel", 8)[0].splitlines()]
+        for more in (["--parallel", 1], ["--parallel", 5, "-b", 3, "-t", 1]):
+            self.assertEqual([json.loads(x) for x in self.batch(rows, *more)[0].splitlines()], many, more)
+        for i, (row, r) in enumerate(zip(rows, many)):
+            args = ["-n", row["max_tokens"], "-s", i, "--temp", row["temperature"], *kinds[i % 5][1], *(["--ignore-eos"] if row["ignore_eos"] else [])]
+            one = json.loads(self.tl("generate", "-m", self.model, "-p", row["prompt"], "--json", *args)[0])
+            keys = ["text", "stop", "tokens"] + (["completed_bytes"] if i % 5 < 4 else [])
+            self.assertEqual({k: one[k] for k in keys}, {k: r[k] for k in keys}, row)
+            if i % 5 == 0:
+                self.assertEqual(set(json.loads(r["text"])), {"name", "legs"})
+            elif i % 5 == 1:
+                self.assertRegex(r["text"], "^(ab|cd){2,9}x$")
+            elif i % 5 == 2:
+                self.assertIn(r["text"], ["yes, of course", "no"])
+        for r in (json.loads(x) for x in self.batch([{"prompt": "a", "max_tokens": 9}] * 3, "--regex", "[0-9]{3}")[0].splitlines()):  # of all lines
+            self.assertRegex(r["text"], "^[0-9]{3}$")
+        for bad, says in (({"regex": "("}, ":2:"), ({"grammar": "x"}, ":2:"), ({"json_schema": {"not": {}}}, "'not'"), ({"json_schema": 3}, "a schema"), ({"choices": []}, "list of texts"),
+                          ({"regex": "a", "choices": ["b"]}, "another constraint")):
+            _, err = self.batch([{"prompt": "x", "max_tokens": 1}, {"prompt": "y"} | bad], status=1)
+            self.assertIn(says, err)
+
+    def test_common_prompt(self):
+        rows = [{"prompt": "the same beginning of all texts, which is long enough. " * 3 + str(i), "max_tokens": 6, "seed": i} for i in range(12)]
+        want = [json.loads(self.batch([row])[0])["text"] for row in rows]
+        self.assertEqual([json.loads(x)["text"] for x in self.batch(rows)[0].splitlines()], want)
+
+    def test_max_time(self):
+        start = time.monotonic()
+        out = [json.loads(x) for x in self.batch([{"prompt": "a", "max_tokens": 100000, "ignore_eos": True}] * 2, "--max-time", "0.3", "-c", "200000")[0].splitlines()]
+        self.assertEqual({r["stop"] for r in out}, {"time"})
+        self.assertLess(time.monotonic() - start, 20)
 
     def test_a_line_that_cannot_be_done(self):
         rows = [{"prompt": "word " * 100, "max_tokens": 4}, {"prompt": "a", "max_tokens": 4}]

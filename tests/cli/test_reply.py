@@ -241,6 +241,11 @@ class Reply(ModelCase):
         self.assertEqual(many[0]["text"], self.json("-n", "12", "--seed", "3", "--temp", "2", "--repeat-penalty", "1.2")["text"])
         again = self.json("-n", "12", "--n", "3", "--seed", "3", "--temp", "2", "--repeat-penalty", "1.2")["completions"]
         self.assertEqual([m["text"] for m in again], [m["text"] for m in many[:3]])
+        # side by side or one after the other (as where --context-shift is asked for)
+        for more in ([], ["--ignore-eos"], ["--stop", "e"], ["--regex", "(ab|cd){2,9}x"], ["--choices", "yes, of course|no"], ["--parallel", "2", "-b", "3"]):
+            args = ["-n", "30", "--n", "5", "--seed", "3", "--temp", "1.5", *more]
+            texts = [[{k: c[k] for k in ("text", "stop", "tokens", "prompt_tokens")} for c in self.json(*args, *how)["completions"]] for how in ([], ["--context-shift"])]
+            self.assertEqual(*texts, more)
         same = self.json("-n", "9", "--n", "3", "--temp", "0", "--frequency-penalty", "1")["completions"]
         self.assertEqual(len({m["text"] for m in same}), 1)  # the second ones see the prompt too
 
