@@ -1,0 +1,145 @@
+"""What `tl trace`, `tl lens` and `tl diff` show, against hidden states that other people's code computed and against numpy.
+
+    test_inside.py --tl build/tl [--cases FOLDER] [--models NAME ...]
+
+FOLDER/NAME has model.gguf, case.json (token ids) and hidden.npy: the embedding, then what each layer leaves, the last one behind
+the last norm. Every value must be within 2e-4. Of a model by name (77 if none is there) the residual of every layer is
+compared with the oracle's, whose weights are dequantized and whose activations are not rounded; the lens with numpy's last norm
+and head applied to the residuals as traced; and the errors that `tl diff` tells with those of the traced values.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+import oracle
+from test_reference import KNOWN, LIMIT
+
+TEXT = "The capital of France is Paris."
+ROUNDED = 2e-2  # NMSE that 8-bit activations may cause in a residual; a wrong layer has about 1
+
+
+class Tl:
+    def __init__(self, path, folder):
+        self.path, self.folder = path, pathlib.Path(folder)
+
+    def json(self, *args):
+        return json.loads(subprocess.run([self.path, *map(str, args), "--json"], check=True, stdout=subprocess.PIPE).stdout)
+
+    def trace(self, name, *args):
+        out = self.folder / name
+        subprocess.run([self.path, "trace", *map(str, args), "--npy", out], check=True, stdout=subprocess.DEVNULL)
+        return {f.stem: np.load(f) for f in out.glob("*.npy")}
+
+
+def residuals(values, layers):
+    """The last X of each layer; before them, the last outside of layers."""
+    def last(prefix):
+        keys = [k for k in values if k.startswith(prefix) and (k == prefix or k[len(prefix)] == "#")]
+        return values[max(keys, key=lambda k: int(k.partition("#")[2] or 0))]
+    return [last("X")] + [last(f"blk.{i}.X") for i in range(layers)]
+
+
+def head(m, x):
+    """The last norm and the logits of residuals x."""
+    n = oracle.rms_norm(x, m["output_norm.weight"], m.key("attention.layer_norm_rms_epsilon"))
+    return n @ m["output.weight" if m.has("output.weight") else "token_embd.weight"].T
+
+
+def nmse(a, b):
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return ((a - b) ** 2).sum() / (a ** 2).sum()
+
+
+def check_case(tl, case):
+    m, want = oracle.Model(case / "model.gguf"), np.load(case / "hidden.npy")
+    ids = json.loads((case / "case.json").read_text())["tokens"]
+    got = residuals(tl.trace(case.name, "-m", case / "model.gguf", "--ids", ",".join(map(str, ids)), "--watch", "X"), len(want) - 1)
+    got[-1] = oracle.rms_norm(got[-1], m["output_norm.weight"], m.key("attention.layer_norm_rms_epsilon"))
+    worst = max(float(np.abs(g - w).max()) for g, w in zip(got, want))
+    print(f"{case.name:18} hidden states: largest difference {worst:.2e}{'' if worst < LIMIT else '  TOO LARGE'}")
+    return worst < LIMIT
+
+
+def oracle_residuals(m, ids):
+    gemma = m.arch.startswith("gemma")
+    table = m["token_embd.weight"]
+    xs = [table[ids] * np.float32(np.sqrt(table.shape[1]) if gemma else 1)]
+    for layer in range(m.key("block_count")):
+        m.ready = {"token_embd.weight": table}
+        xs.append(oracle.block(m, xs[-1], layer, oracle.ACTIVATIONS["gelu" if gemma else "silu"], {}))
+    return xs
+
+
+def check_lens(tl, path, m, xs, ids):
+    """Probabilities of the lens, against the head in numpy; a token may change place only with one about as probable."""
+    worst = 0
+    for x, layer in zip(xs, tl.json("lens", "-m", path, "--ids", ids)["layers"]):
+        z = head(m, x).astype(np.float64)
+        p = np.exp(z - z.max(-1, keepdims=True))
+        p /= p.sum(-1, keepdims=True)
+        for i, cell in enumerate(layer["positions"]):
+            worst = max([worst] + [abs(g["p"] - p[i, g["id"]]) for g in cell] + [p[i].max() - p[i, cell[0]["id"]]])
+    return worst
+
+
+def check_diff(tl, path, ids, values, program):
+    """`tl diff` against a copy of the program whose layers add a little less: the errors of all X, as numpy has them."""
+    other = tl.trace("changed", "-m", path, "--ids", ids, "--watch", "X", "--program", program)
+    found = {v["key"]: v for v in tl.json("diff", path, "--ids", ids, "--program-b", program, "--watch", "X")["values"]}
+    worst, changed = 0, 0
+    for key, a in values.items():
+        want, b = nmse(a, other[key]), other[key].astype(float)
+        changed += want > 0
+        worst = max(worst, abs(found[key]["nmse"] - want) / max(want, 1e-30), abs(found[key]["largest"] - np.abs(a - b).max()) / np.abs(a).max())
+    return worst if changed >= len(values) - 3 else 1  # all but what the first layer computes
+
+
+def changed_program(tl, name, m):
+    text = (pathlib.Path(__file__).parents[2] / f"models/{m.arch}.tl").read_text()
+    loop = text.rindex("for l in range(")
+    end = text.index("\n    }", loop)
+    path = tl.folder / f"{name}.tl"
+    path.write_text(text[:end] + "\n        X[p, e] += -0.001 * X[p, e]" + text[end:])
+    return path
+
+
+def check_model(tl, name, path):
+    m = oracle.Model(path)
+    numbers = tl.json("tokenize", "-m", path, TEXT)
+    ids = numbers["ids"] if isinstance(numbers, dict) else numbers
+    given = ",".join(map(str, ids))
+    values = tl.trace(name, "-m", path, "--ids", given, "--watch", "X")
+    xs = residuals(values, m.key("block_count"))
+    errors = [nmse(w, g) for w, g in zip(oracle_residuals(m, ids), xs)]
+    m.ready = {}
+    lens, diff = check_lens(tl, path, m, xs, given), check_diff(tl, path, given, values, changed_program(tl, name, m))
+    good = max(errors) < ROUNDED and lens < 0.05 and diff < 1e-5
+    print(f"{name:18} residuals: NMSE {max(errors):.1e}; lens: probability off by {lens:.1e}; diff: off by {diff:.1e} of itself{'' if good else '  TOO LARGE'}", flush=True)
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tl", required=True)
+    parser.add_argument("--cases", type=pathlib.Path)
+    parser.add_argument("--models", nargs="*", default=[])
+    a = parser.parse_args()
+    ready = {row["name"]: row["path"] for row in json.loads(subprocess.run([a.tl, "models", "--json"], check=True, stdout=subprocess.PIPE).stdout) if row["ready"]}
+    models = [n for n in a.models if n in ready]
+    cases = [a.cases / n for n in KNOWN if (a.cases / n / "hidden.npy").exists()] if a.cases else []
+    if not models and not cases:
+        print("skipped: none of the models has been fetched")
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as folder:
+        tl = Tl(a.tl, folder)
+        good = [check_case(tl, c) for c in cases] + [check_model(tl, n, ready[n]) for n in models]
+    sys.exit(not all(good))
+
+
+if __name__ == "__main__":
+    main()
