@@ -109,7 +109,10 @@ static bool check_round_trip(use *u) {
         int32_t *ids;
         size_t n, size = 0;
         if (tl_tokenize(u->model, texts[i], strlen(texts[i]), 0, &ids, &n, &err) != TL_OK) {
-            doctor_find(u->d, DOCTOR_ERROR, "tokenizer", NULL, "--pre NAME chooses another pre-tokenizer; without a tokenizer tl score --ids still works", "%s", err.message);
+            bool none = !gguf_find(u->d->g, STR("tokenizer.ggml.model"));
+            doctor_find(u->d, DOCTOR_ERROR, "tokenizer", NULL,
+                        none ? "fetch a file that has one; tl trace, lens, diff and score work on token ids (--ids)" : "--pre NAME chooses another pre-tokenizer; token ids (--ids) still work",
+                        "%s", err.message);
             return false;
         }
         char *back = text_of_ids(u->model, ids, n, false, &size);
@@ -288,15 +291,16 @@ static void judge_logits(use *u, const float *logits, int64_t n) {
             if (logits[i] < low) low = logits[i];
         }
     }
-    size_t length;
+    size_t length = 0;
     const char *text = tl_token_text(u->model, (int32_t)best, true, &length);
-    char shown[100];
+    char shown[100], token[120];
+    if (text && length) snprintf(token, sizeof token, "\"%s\"", str_escape(shown, sizeof shown, (str){text, length}));
+    else snprintf(token, sizeof token, "#%lld", (long long)best);
     if (bad || minus == n)
         doctor_find(d, DOCTOR_ERROR, "step", NULL, d->n_bad ? "the tensors above whose values are not finite are the cause" : "no weight is at fault: a statement of the program overflows or divides by zero; --nan-trap of tl generate and tl score names it",
                     "%lld of %lld logits of the first step are infinite or no number", (long long)(bad + minus), (long long)n);
     else if (low == high) doctor_find(d, DOCTOR_ERROR, "step", NULL, "an output layer of zeros gives this", "all logits of the first step are the same: %g", (double)low);
-    else doctor_find(d, DOCTOR_OK, "step", NULL, "", "the logits of a first step are finite, from %.3g to %.3g; the most probable token is \"%s\"", (double)low, (double)high,
-                     str_escape(shown, sizeof shown, (str){text, length}));
+    else doctor_find(d, DOCTOR_OK, "step", NULL, "", "the logits of a first step are finite, from %.3g to %.3g; the most probable token is %s", (double)low, (double)high, token);
 }
 
 static void check_step(use *u) {

@@ -88,6 +88,17 @@ static value metadata(evaluator *ev, ev_model *m, str key, span at) { // V_NONE:
     return l;
 }
 
+// The key that the file has under its own architecture's name, where the program names another one: "odd.block_count" for
+// "llama.block_count". NULL: there is none.
+static const char *own_key(const ev_model *m, str key, char *buf, size_t cap) {
+    const gguf_value *arch = gguf_find(m->file, STR("general.architecture"));
+    const char *dot = memchr(key.p, '.', key.n);
+    if (!arch || arch->type != GGUF_STR || !dot) return NULL;
+    str name = arch->s;
+    int n = snprintf(buf, cap, "%.*s%.*s", (int)name.n, name.p, (int)(key.n - (size_t)(dot - key.p)), dot);
+    return n > 0 && (size_t)n < cap && gguf_find(m->file, str_of(buf)) ? buf : NULL;
+}
+
 static value f_meta(call *c) {
     ev_model *m = model_arg(c, 0);
     str key = want_str(c->ev, c->arg[1], c->at, "a key");
@@ -98,8 +109,9 @@ static value f_meta(call *c) {
     size_t n = gguf_n_kv(m->file);
     str *keys = arena_array(&c->ev->dl_arena, str, n ? n : 1);
     for (size_t i = 0; i < n; i++) keys[i] = gguf_kv_at(m->file, i)->key;
-    const char *near = diag_nearest(key, keys, n, buf, sizeof buf);
-    if (near) snprintf(fix, sizeof fix, "did you mean \"%s\"? A third argument is the value where there is none", near);
+    const char *own = own_key(m, key, buf, sizeof buf), *near = own ? own : diag_nearest(key, keys, n, buf, sizeof buf);
+    if (own) snprintf(fix, sizeof fix, "the file has \"%s\": the program is one for another architecture", own);
+    else if (near) snprintf(fix, sizeof fix, "did you mean \"%s\"? A third argument is the value where there is none", near);
     ev_fail_fix(c->ev, c->at, near ? fix : "a third argument is the value where there is none", "the model has no key \"%.*s\"", (int)key.n, key.p);
 }
 

@@ -269,7 +269,22 @@ static void message_is_clean(void **state) {
     sbuf_free(&image);
 }
 
-int main(void) {
+// For tests/cli/test_malformed_tools.py: every bad file as FOLDER/NNN.gguf.
+static int write_files(const char *folder) {
+    for (size_t i = 0; i < sizeof bad_files / sizeof *bad_files; i++) {
+        sbuf image = {0};
+        char path[4096];
+        spec_put(&image, bad_files[i].spec);
+        snprintf(path, sizeof path, "%s/%03zu.gguf", folder, i);
+        FILE *f = fopen(path, "wb");
+        if (!f || fwrite(image.p, 1, image.n, f) != image.n || fclose(f) != 0) return 1;
+        sbuf_free(&image);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "write") == 0) return write_files(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_file_is_refused),
         cmocka_unit_test(survey_finds_what_opening_refuses),
