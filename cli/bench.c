@@ -156,6 +156,31 @@ json_t *bench_profile_rows(const opened *o, int64_t steps, int64_t rows, double 
     return list;
 }
 
+json_t *bench_layer_time(const opened *o, int64_t steps, double bandwidth, tl_error *err) {
+    tl_profile_kernel *k;
+    size_t n;
+    int layers = 0;
+    double seconds = 0, bytes = 0;
+    if (tl_session_profile_kernels(o->session, &k, &n, err) != TL_OK) return NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (k[i].layer < 0) continue;
+        layers = k[i].layer + 1 > layers ? k[i].layer + 1 : layers;
+        seconds += k[i].seconds / (double)steps / tl_engine_workers(o->engine);
+        bytes += k[i].bytes;
+    }
+    tl_free(k);
+    if (layers == 0) return NULL;
+    double one = 1e6 * seconds / layers, reading = bandwidth > 0 ? 1e6 * bytes / bandwidth / layers : 0;
+    return json_pack("{s:i, s:f, s:f, s:f}", "layers", layers, "microseconds", one, "reading_microseconds", reading, "exposed_microseconds", one > reading ? one - reading : 0.0);
+}
+
+void bench_print_layer_time(const json_t *layer) {
+    if (!layer) return;
+    printf("\na layer of %lld: %.1f us a step; reading its bytes at the bandwidth above would take %.1f, %.1f are exposed\n", (long long)json_integer_value(json_object_get(layer, "layers")),
+           json_number_value(json_object_get(layer, "microseconds")), json_number_value(json_object_get(layer, "reading_microseconds")),
+           json_number_value(json_object_get(layer, "exposed_microseconds")));
+}
+
 static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_error *err) {
     double unused, bandwidth = tl_engine_read_bandwidth(o->engine);
     r->profile = json_pack("{s:f}", "read_bytes_per_second", bandwidth);
@@ -169,6 +194,8 @@ static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_err
         json_t *list = status == TL_OK ? bench_profile_rows(o, steps, rows, part ? 0 : bandwidth, err) : NULL;
         if (!list) return status == TL_OK ? TL_E_MEMORY : status;
         json_object_set_new(r->profile, part ? "prompt" : "decode", list);
+        json_t *layer = part ? NULL : bench_layer_time(o, steps, bandwidth, err);
+        if (layer) json_object_set_new(r->profile, "layer", layer);
         (void)tl_session_profile(o->session, false, err);
     }
     return TL_OK;
@@ -271,6 +298,7 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
         double bandwidth = json_number_value(json_object_get(r->profile, "read_bytes_per_second"));
         printf("\nread bandwidth         %9.1f GB/s\n", 1e-9 * bandwidth);
         bench_print_profile("decoding, the program's statements in all layers", json_object_get(r->profile, "decode"), bandwidth);
+        bench_print_layer_time(json_object_get(r->profile, "layer"));
         bench_print_profile("prompt", json_object_get(r->profile, "prompt"), 0);
         json_decref(r->profile);
     }

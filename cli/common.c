@@ -56,9 +56,26 @@ static void on_progress(void *ctx, const char *what, double done, double total) 
     if (done >= total) progress_end(&loading);
 }
 
+static void on_report(void *ctx, const char *message) {
+    (void)ctx;
+    fprintf(stderr, "%s\n", message);
+}
+
+// "all" or a number. -1: it is neither.
+static int layers_of(const char *text) {
+    char *end;
+    if (!text || strcmp(text, "all") == 0) return 0;
+    long n = strtol(text, &end, 10);
+    if (end == text || *end || n < 0 || n > 1000000) return -1;
+    return n == 0 ? INT_MIN : (int)n;
+}
+
 static int open_engine(const char *command, const model_args *a, opened *o) {
     tl_error err;
-    const tl_engine_options options = {.threads = a->threads, .isa = a->isa, .device = a->device, .on_warning = on_warning, .on_progress = on_progress};
+    const int layers = layers_of(a->gpu_layers);
+    if (layers == -1) return args_wrong(command, "--gpu-layers: a number of layers or \"all\" is wanted, not \"%s\"", a->gpu_layers);
+    const tl_engine_options options = {.threads = a->threads, .isa = a->isa, .device = a->device, .gpu_layers = layers, .on_warning = on_warning, .on_progress = on_progress,
+                                       .on_report = a->verbose ? on_report : NULL};
     loading = (progress){0};
     if (tl_engine_new(&options, &o->engine, &err) != TL_OK) return fail_with(command, &err);
     if (a->verbose) fprintf(stderr, "%d threads, %s kernels, device %s\n", tl_engine_threads(o->engine), tl_engine_isa(o->engine), tl_engine_device(o->engine));

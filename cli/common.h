@@ -11,7 +11,7 @@
 
 // ---- options -----------------------------------------------------------------------------------
 typedef struct model_args {
-    const char *model, *program, *pre, *chat_template, *isa, *device, *cache_type; // chat_template: the path of a file
+    const char *model, *program, *pre, *chat_template, *isa, *device, *gpu_layers, *cache_type; // chat_template: the path of a file
     arg_list adapters;
     int threads;
     int64_t n_ctx, n_batch;
@@ -30,6 +30,7 @@ typedef struct model_args {
     MODEL_OPTIONS_TEXT(a),                                                                                             \
     {ARG_INT, "threads", 't', &(a).threads, "N", "threads (default: one for each physical core)", 0, 1024},            \
     {ARG_TEXT, "device", 0, &(a).device, "DEVICE", "cpu, cuda, cuda:N, or auto: a GPU if there is one (default: TL_DEVICE, else cpu)", 0, 0}, \
+    {ARG_TEXT, "gpu-layers", 0, &(a).gpu_layers, "N", "with a GPU: the last N layers run there, the others on the CPU (default: all)", 0, 0}, \
     {ARG_TEXT, "isa", 0, &(a).isa, "NAME", "instruction set: ref, avx2, avx512, ... (default: the best)", 0, 0},       \
     {ARG_FLAG, "no-repair", 0, &(a).no_repair, NULL, "a broken output.weight is an error", 0, 0}
 #define MODEL_OPTIONS(a)                                                                                               \

@@ -41,7 +41,7 @@ static json_t *kernels_json(const opened *o, int64_t steps, tl_error *err) {
         const char *end = k[i].text_n ? memchr(k[i].text, '\n', k[i].text_n) : NULL;
         json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:o, s:i, s:f, s:f}", "kernel", k[i].kernel, "file", k[i].file, "line", k[i].line, "text",
                                               json_bytes(k[i].text, end ? (size_t)(end - k[i].text) : k[i].text_n), "layer", k[i].layer, "seconds",
-                                              k[i].seconds / (double)steps / tl_engine_threads(o->engine), "bytes", k[i].bytes));
+                                              k[i].seconds / (double)steps / tl_engine_workers(o->engine), "bytes", k[i].bytes));
     }
     tl_free(k);
     return list;
@@ -108,9 +108,10 @@ static bool put_trace(FILE *f, const void *what) {
     fputs("{\"displayTimeUnit\":\"ns\",\"otherData\":", f);
     put_json(f, json_pack("{s:o, s:s, s:i}", "model", json_bytes(name, strlen(name)), "isa", tl_engine_isa(r->o->engine), "threads", tl_engine_threads(r->o->engine)), "");
     fputs(",\"traceEvents\":[\n", f);
-    for (int t = 0; t < tl_engine_threads(r->o->engine); t++) {
+    for (int t = 0; t < tl_engine_workers(r->o->engine); t++) {
         char thread[40];
-        snprintf(thread, sizeof thread, "thread %d", t);
+        if (strcmp(tl_engine_device(r->o->engine), "cpu") != 0) snprintf(thread, sizeof thread, "%.39s", tl_engine_device(r->o->engine));
+        else snprintf(thread, sizeof thread, "thread %d", t);
         put_json(f, json_pack("{s:s, s:s, s:i, s:i, s:{s:s}}", "name", "thread_name", "ph", "M", "pid", 1, "tid", t, "args", "name", thread), t ? ",\n" : "");
     }
     for (size_t i = 0; i < r->n; i++) put_json(f, event_json(r, &r->list[i]), ",\n");
@@ -136,16 +137,19 @@ static int write_trace(const profile_args *a, opened *o, tl_error *err) {
 }
 
 // ---- the command -------------------------------------------------------------------------------
-static int report(const profile_args *a, const opened *o, json_t *decode, json_t *prompt, double bandwidth) {
+static int report(const profile_args *a, const opened *o, json_t *decode, json_t *prompt, double bandwidth, json_t *layer) {
     if (a->json) {
         const char *name = tl_model_path(o->model);
         json_t *top = json_pack("{s:o, s:s, s:i, s:I, s:I, s:f, s:O}", "model", json_bytes(name, strlen(name)), "isa", tl_engine_isa(o->engine), "threads", tl_engine_threads(o->engine),
                                 "tokens", (json_int_t)a->tokens, "depth", (json_int_t)a->depth, "read_bytes_per_second", bandwidth, "decode", decode);
         if (prompt) json_object_set(top, "prompt", prompt);
+        if (layer) json_object_set(top, "layer", layer);
         return print_json(top);
     }
-    printf("%s\n%d threads, %s kernels; memory reads %.1f GB/s\n", tl_model_path(o->model), tl_engine_threads(o->engine), tl_engine_isa(o->engine), 1e-9 * bandwidth);
+    if (strcmp(tl_engine_device(o->engine), "cpu") != 0) printf("%s\n%s; memory moves %.1f GB/s\n", tl_model_path(o->model), tl_engine_device(o->engine), 1e-9 * bandwidth);
+    else printf("%s\n%d threads, %s kernels; memory reads %.1f GB/s\n", tl_model_path(o->model), tl_engine_threads(o->engine), tl_engine_isa(o->engine), 1e-9 * bandwidth);
     bench_print_profile("decoding, the program's statements in all layers", decode, bandwidth);
+    bench_print_layer_time(layer);
     bench_print_profile("prompt", prompt, 0);
     return 0;
 }
@@ -167,11 +171,12 @@ static int profile_with(const profile_args *a, opened *o) {
     double bandwidth = tl_engine_read_bandwidth(o->engine);
     json_t *prompt = a->prompt ? measure(o, a->prompt, 0, 0, 0, &err) : NULL;
     json_t *decode = a->prompt && !prompt ? NULL : measure(o, 0, a->tokens, a->depth, bandwidth, &err);
+    json_t *layer = decode ? bench_layer_time(o, a->tokens, bandwidth, &err) : NULL;
     if (!decode) status = fail_with("profile", &err);
     if (status == 0 && a->html) status = write_html(a, o, decode, bandwidth, &err);
     if (status == 0 && a->trace) status = write_trace(a, o, &err);
-    if (status == 0) status = report(a, o, decode, prompt, bandwidth);
-    json_decref(decode), json_decref(prompt);
+    if (status == 0) status = report(a, o, decode, prompt, bandwidth, layer);
+    json_decref(decode), json_decref(prompt), json_decref(layer);
     return status;
 }
 

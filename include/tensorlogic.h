@@ -45,15 +45,19 @@ typedef struct tl_engine_options {
     int threads;      // 0: one for each physical core this process may use
     const char *isa;  // "ref", "avx2", "avx512", ...; NULL: TL_CPU, else the best of this machine
     const char *device; // where sessions run: "cpu", "cuda", "cuda:1", "auto" (a GPU if there is one); NULL: TL_DEVICE, else "cpu"
+    int gpu_layers;   // with a GPU: so many of a model's last layers run there, the others on the CPU; 0: all; < 0: none
     void (*on_warning)(void *ctx, const char *message); // NULL: warnings are dropped
     // Work that takes a while: `done` of `total` units of `what` ("loading"). NULL: not wanted.
     void (*on_progress)(void *ctx, const char *what, double done, double total);
+    // What a session is about to take of a GPU's memory, before it does. NULL: not wanted.
+    void (*on_report)(void *ctx, const char *message);
     void *ctx;
 } tl_engine_options;
 TL_API tl_status tl_engine_new(const tl_engine_options *options, tl_engine **out, tl_error *err); // options may be NULL
 TL_API void tl_engine_free(tl_engine *e);
 TL_API const char *tl_engine_isa(const tl_engine *e);
 TL_API int tl_engine_threads(const tl_engine *e);
+TL_API int tl_engine_workers(const tl_engine *e); // that share a session's work: the threads, or one GPU
 TL_API const char *tl_engine_device(const tl_engine *e); // "cpu", or the GPU's name
 
 // ---- model ---------------------------------------------------------------------------------------

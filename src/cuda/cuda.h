@@ -117,6 +117,7 @@ tl_status cuda_copy(cuda_device *d, void *dst, const void *src, size_t bytes, tl
 // The same without waiting, from and to pinned memory (cuda_host_alloc): may be recorded.
 tl_status cuda_send(cuda_device *d, void *dst, const void *pinned, size_t bytes, tl_error *err);
 tl_status cuda_fetch(cuda_device *d, void *pinned, const void *src, size_t bytes, tl_error *err);
+enum { CUDA_RING_PART = 8 << 20 }; // bytes of a part of the pinned ring, and of the staging area at most
 // The next free part of the pinned ring, to be filled by the caller, and its sending.
 tl_status cuda_ring(cuda_device *d, void **part, size_t *bytes, tl_error *err);
 tl_status cuda_stage(cuda_device *d, size_t bytes, void **out, tl_error *err); // device memory for what is on its way; reused
@@ -144,6 +145,7 @@ void cuda_point_free(cuda_device *d, cuda_point *p);
 // Times: mark i is a point in the stream; milliseconds between two after cuda_sync().
 tl_status cuda_mark(cuda_device *d, int i, tl_error *err);
 double cuda_between(cuda_device *d, int i, int j);
+double cuda_bandwidth(cuda_device *d); // bytes a second of a copy inside its memory, read and written ones; 0: no room for it
 
 // ---- choosing tokens (choose.c) ----------------------------------------------------------------------
 typedef struct cuda_chooser cuda_chooser;

@@ -9,7 +9,7 @@
 
 #include "cuda/driver.h"
 
-enum { RING_BYTES = 8 << 20, RING_PARTS = 4, TABLE = 512, MARKS = 1024, LEAST_CC = 80 };
+enum { RING_BYTES = CUDA_RING_PART, RING_PARTS = 4, TABLE = 512, MARKS = 8192, LEAST_CC = 80 };
 
 typedef struct function {
     char name[48];
@@ -444,6 +444,21 @@ tl_status cuda_mark(cuda_device *d, int i, tl_error *err) {
     if (!d->mark[i]) TRY_CU(d, cu.event_new(&d->mark[i], 0), "making an event");
     TRY_CU(d, cu.event_record(d->mark[i], d->stream), "marking a point");
     return TL_OK;
+}
+
+double cuda_bandwidth(cuda_device *d) {
+    enum { BYTES = 128 << 20, ROUNDS = 8 };
+    char *p = NULL;
+    double ms = 0;
+    if (cuda_alloc(d, 2 * (size_t)BYTES, (void **)&p, NULL) != TL_OK) return 0;
+    tl_status st = cuda_zero(d, p, 2 * (size_t)BYTES, NULL);
+    for (int i = 0; i <= ROUNDS && st == TL_OK; i++) {
+        if (i == 1) st = cuda_mark(d, 0, NULL);
+        if (st == TL_OK) st = cuda_copy(d, p + BYTES, p, BYTES, NULL);
+    }
+    if (st == TL_OK && cuda_mark(d, 1, NULL) == TL_OK && cuda_sync(d, NULL) == TL_OK) ms = cuda_between(d, 0, 1);
+    cuda_free(d, p);
+    return ms > 0 ? 2.0 * BYTES * ROUNDS / (1e-3 * ms) : 0;
 }
 
 double cuda_between(cuda_device *d, int i, int j) {

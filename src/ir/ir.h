@@ -173,6 +173,9 @@ int64_t ir_elements(const ir_node *n, int64_t rows, int64_t outs);
 const char *ir_op_name(ir_op op);
 // Is an infinite value of n what the program asked for: select(mask, x, -inf), and what passes it on towards a softmax?
 bool ir_infinity_meant(const ir_node *n);
+// The layer that a node belongs to, looked for `depth` inputs far; -1: none. Of a tensor: by its name (layer.c).
+int ir_layer_of(const ir_node *n, int depth);
+int ir_layer_of_weight(const ir_weight *w);
 
 // ---- passes --------------------------------------------------------------------------------------
 // Rewrites towards fused operations; outputs[] are updated. Rules only apply where no `keep` node would vanish.

@@ -22,6 +22,13 @@ static bool raw_weight(const value *v) { return v->type != DT_F32 && v->type != 
 
 static size_t fixed_bytes(const value *v) { return (size_t)v->inner * 4; }
 
+size_t gpu_fixed_bytes(const plan *p, int i) {
+    const value *v = &p->values[i];
+    const ir_weight *w = raw_weight(v) ? weight_of_value(p, i) : NULL;
+    if (!raw_weight(v)) return fixed_bytes(v);
+    return !w || ((const plan_weight *)w->prepared)->d_bytes ? 0 : w->bytes;
+}
+
 // Constants and small tensors: one area.
 static tl_status make_constants(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
@@ -74,11 +81,15 @@ static tl_status make_states(plan *p, tl_error *err) {
     return TL_OK;
 }
 
-static tl_status make_work(plan *p, tl_error *err) {
+size_t gpu_work_bytes(plan *p) {
     gpu_plan *g = p->gpu;
     g->act_bytes = gpu_act_room(p);
     g->attn_bytes = gpu_attn_room(p, &g->counter_bytes);
-    g->work_bytes = aligned(p->work_bytes) + aligned(g->act_bytes) + aligned(g->attn_bytes);
+    return g->work_bytes = aligned(p->work_bytes) + aligned(g->act_bytes) + aligned(g->attn_bytes);
+}
+
+static tl_status make_work(plan *p, tl_error *err) {
+    gpu_plan *g = p->gpu;
     TL_TRY(cuda_alloc(g->d, g->work_bytes, &g->work, err));
     g->act = (char *)g->work + aligned(p->work_bytes);
     g->attn_work = (char *)g->act + aligned(g->act_bytes);
@@ -101,9 +112,11 @@ tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err) {
     g->no_graphs = getenv("TL_CUDA_GRAPHS") && strcmp(getenv("TL_CUDA_GRAPHS"), "0") == 0;
     TL_TRY(gpu_fuse(p, err));
     TL_TRY(plan_memory(p, err));
+    TL_TRY(gpu_check_memory(p, b, err));
     TL_TRY(make_work(p, err));
-    TL_TRY(make_constants(p, err));
     TL_TRY(make_states(p, err));
+    TL_TRY(make_constants(p, err));
+    TL_TRY(gpu_load_weights(p, b, err));
     collect_inputs(p);
     return cuda_sync(g->d, err);
 }
@@ -315,7 +328,7 @@ static tl_status record(plan *p, gpu_recorded *r, tl_error *err) {
 static tl_status run_kernels(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     gpu_key key = {p->step.rows, p->step.outs, g->chunks, g->n_tiles[0] << 12 | g->n_tiles[1], g->n_seqs};
-    if (g->no_graphs || p->step.rows > 256) return launch_step(p, err);
+    if (g->no_graphs || p->profile || p->step.rows > 256) return launch_step(p, err);
     gpu_recorded *r = find_graph(g, &key);
     r->used = ++g->clock;
     if (!r->graph && r->seen++ == 0) return launch_step(p, err);
@@ -329,7 +342,9 @@ static size_t result_bytes(const plan *p, const value *v) { return (size_t)sym_r
 tl_status gpu_run(plan *p, tl_error *err) {
     for (int i = 0; i < p->n_values; i++) p->gpu->copies[i].fresh = false;
     TL_TRY(send_inputs(p, err));
-    return run_kernels(p, err);
+    TL_TRY(plan_pass(p, err));
+    TL_TRY(run_kernels(p, err));
+    return gpu_profile_collect(p, err);
 }
 
 tl_status gpu_value(const plan *p, int32_t v, const void **out, tl_error *err) {

@@ -1,8 +1,11 @@
 // gpu.h - a plan on a CUDA device: what gpu*.c share. Private to this folder.
 //
 //   gpu.c         memory, the step's inputs and lists, replay, results
+//   gpu_memory.c  what all of it takes, before it is taken
 //   gpu_weights.c matrices repacked on the device, streamed through the pinned ring
 //   gpu_ops.c     a launch for each kernel of the plan
+//   gpu_profile.c their times
+//   gpu_states.c  states from and to the host
 //   gpu_fuse.c    which kernels of the plan become one launch
 #ifndef TL_GPU_H
 #define TL_GPU_H
@@ -78,7 +81,13 @@ struct gpu_plan {
 
 tl_status gpu_launch(plan *p, kernel *k, tl_error *err);
 tl_status gpu_launch_all(plan *p, tl_error *err);
+tl_status gpu_profile_point(const plan *p, int i, tl_error *err); // before kernel i, and behind the last one; nothing unless profiling is on
+tl_status gpu_profile_collect(plan *p, tl_error *err);            // of a run that was launched
 tl_status gpu_fuse(plan *p, tl_error *err); // before memory is laid out
+size_t gpu_fixed_bytes(const plan *p, int i); // that value i, a fixed one, will take
+size_t gpu_work_bytes(plan *p);              // after plan_memory()
+tl_status gpu_check_memory(plan *p, const plan_backend *b, tl_error *err);
+tl_status gpu_load_weights(plan *p, const plan_backend *b, tl_error *err);
 size_t gpu_act_room(const plan *p);         // bytes of the largest quantized input
 size_t gpu_attn_room(const plan *p, size_t *counters);
 #endif

@@ -365,6 +365,9 @@ tl_status gpu_launch(plan *p, kernel *k, tl_error *err) {
 
 tl_status gpu_launch_all(plan *p, tl_error *err) {
     p->gpu->act_value = -1;
-    for (int i = 0; i < p->n_kernels; i++) TL_TRY(gpu_launch(p, p->kernels[i], err));
-    return TL_OK;
+    for (int i = 0; i < p->n_kernels; i++) {
+        TL_TRY(gpu_profile_point(p, i, err));
+        TL_TRY(gpu_launch(p, p->kernels[i], err));
+    }
+    return gpu_profile_point(p, p->n_kernels, err);
 }

@@ -296,12 +296,11 @@ static bool wants_wide(const ir_node *n) {
 
 static tl_status lower_linear_device(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
-    TL_TRY(weight_need(w, USE_ROWS, l->b, l->err));
+    TL_TRY(gpu_weight_want(w, l->b, l->err));
     const plan_weight *pw = w->prepared;
     gpu_linear *a = arena_new(&l->p->mem, gpu_linear);
-    *a = (gpu_linear){.w = pw, .row0 = n->in[1].offset / w->cols, .n = n->size[n->nout - 1], .wide = pw->m.type != DT_F32 && wants_wide(n)};
+    *a = (gpu_linear){.w = pw, .row0 = n->in[1].offset / w->cols, .n = n->size[n->nout - 1], .wide = pw->dm.type != DT_F32 && wants_wide(n)};
     if (!gpu_takes_matrix(w, a->row0, pw)) return lower_plain(l, n, run_einsum, false);
-    TL_TRY(gpu_weight(w, l->b, l->err));
     kernel *k = add_kernel(l, n, NULL, K_TILE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->args = a;
     k->in = arena_array(&l->p->mem, reader, 2);
@@ -356,8 +355,7 @@ static tl_status lower_embed(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     if (!weight_is_matrix(w->type))
         return err_set(l->err, TL_E_UNSUPPORTED, "rows of %s: elements of type %s cannot be looked up", w->name ? w->name : "?", dtype_table[w->type].name);
-    TL_TRY(weight_need(w, USE_ROWS, l->b, l->err));
-    if (l->p->device) TL_TRY(gpu_weight(w, l->b, l->err));
+    TL_TRY(l->p->device ? gpu_weight_want(w, l->b, l->err) : weight_need(w, USE_ROWS, l->b, l->err));
     kernel *k = add_kernel(l, n, run_embed, n->sym ? K_ROW : n->nout == 2 ? K_RANGE : K_WHOLE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->in = arena_array(&l->p->mem, reader, 2);
     k->reads = arena_array(&l->p->mem, value_read, 1);
@@ -467,7 +465,9 @@ static void order_states(lowering *l) {
 }
 
 // ---- the whole graph -----------------------------------------------------------------------------
-static uint8_t *live_nodes(plan *p) {
+static bool foreign(const plan *p, const ir_node *n) { return p->mine && !p->mine[n->id] && !plan_leaf(n); } // another part makes it
+
+uint8_t *plan_live(plan *p) {
     const ir_graph *g = p->graph;
     int32_t n = 0, m = 0;
     for (const ir_node *x = g->first; x; x = x->next) {
@@ -480,11 +480,13 @@ static uint8_t *live_nodes(plan *p) {
     m = 0;
     for (const ir_node *x = g->first; x; x = x->next) {
         order[m++] = x;
-        if (x->op == IR_SCATTER || x->keep) live[x->id] = 1;
+        if ((x->op == IR_SCATTER || x->keep) && !foreign(p, x)) live[x->id] = 1;
     }
-    for (int i = 0; i < g->n_outputs; i++) live[g->outputs[i]->id] = 1;
+    for (int i = 0; i < g->n_outputs; i++)
+        if (!foreign(p, g->outputs[i])) live[g->outputs[i]->id] = 1;
+    for (int i = 0; i < p->n_passed; i++) live[p->passed[i]->id] = 1;
     while (m-- > 0)
-        if (live[order[m]->id])
+        if (live[order[m]->id] && !foreign(p, order[m]))
             for (int e = 0; e < order[m]->n_in; e++) live[order[m]->in[e].node->id] = 1;
     return live;
 }
@@ -496,37 +498,55 @@ static tl_status keep_value(lowering *l, const ir_node *n, int32_t *out) {
     return TL_OK;
 }
 
+// What goes from one part of the graph to another.
+static tl_status pass_values(lowering *l) {
+    plan *p = l->p;
+    p->pass_value = arena_array(&p->mem, int32_t, p->n_passed + 1);
+    for (int i = 0; i < p->n_passed; i++) {
+        if (foreign(p, p->passed[i])) p->pass_value[i] = p->node_value[p->passed[i]->id];
+        else TL_TRY(keep_value(l, p->passed[i], &p->pass_value[i]));
+    }
+    return TL_OK;
+}
+
 // Tells the backend's progress function what part of the weights is ready.
 static void report(const plan_backend *b, double done, double total) {
     if (b->progress && total > 0) b->progress(b->ctx, done, total);
 }
 
-static bool needs_work(const ir_node *n, bool device) {
+static bool needs_work(const ir_node *n, bool device) { // a device's matrices come later (gpu_memory.c)
     const plan_weight *pw = n->op == IR_LINEAR ? n->u.weight->prepared : NULL;
-    return n->op == IR_LINEAR && !(pw && (device ? pw->dm.data != NULL : pw->repacked));
+    return n->op == IR_LINEAR && !device && !(pw && pw->repacked);
 }
 
 static tl_status lower_all(lowering *l) {
     plan *p = l->p;
     const ir_graph *g = p->graph;
-    const uint8_t *live = live_nodes(p);
+    const uint8_t *live = plan_live(p);
     p->node_value = arena_array(&p->mem, int32_t, p->n_nodes + 1);
     l->as_f32 = arena_array(&p->mem, int32_t, p->n_nodes + 1);
     double total = 0, done = 0;
     for (int32_t i = 0; i < p->n_nodes; i++) p->node_value[i] = l->as_f32[i] = -1;
     for (const ir_node *x = g->first; x; x = x->next)
-        if (live[x->id] && needs_work(x, p->device != NULL)) total += (double)x->u.weight->bytes;
+        if (live[x->id] && !foreign(p, x) && needs_work(x, p->device != NULL)) total += (double)x->u.weight->bytes;
     for (const ir_node *x = g->first; x; x = x->next) {
         if (!live[x->id]) continue;
+        if (foreign(p, x)) {
+            p->node_value[x->id] = add_value(l, (value){.place = V_WORK, .type = x->type == DT_I32 ? DT_I32 : DT_F32, .sym = x->sym, .inner = x->inner, .row_bytes = (size_t)x->inner * 4, .maker = -1});
+            continue;
+        }
         bool work = needs_work(x, p->device != NULL);
         TL_TRY(lower_node(l, x));
         if (work) report(l->b, done += (double)x->u.weight->bytes, total);
     }
-    for (int i = 0; i < g->n_outputs; i++) TL_TRY(keep_value(l, g->outputs[i], &p->out_value[i]));
-    p->n_outputs = g->n_outputs;
+    for (int i = 0; i < g->n_outputs && !foreign(p, g->outputs[i]); i++) {
+        TL_TRY(keep_value(l, g->outputs[i], &p->out_value[i]));
+        p->n_outputs = i + 1;
+    }
+    TL_TRY(pass_values(l));
     int32_t kept;
     for (const ir_node *x = g->first; x; x = x->next)
-        if (x->keep && live[x->id]) {
+        if (x->keep && live[x->id] && !foreign(p, x)) {
             TL_TRY(keep_value(l, x, &kept));
             p->node_value[x->id] = kept;
         }

@@ -19,6 +19,7 @@ typedef struct plan_backend {
     // Called when weight bytes in the file's mapping are no longer needed (they were repacked). May be NULL.
     void (*drop)(void *ctx, const void *data, size_t bytes);
     void (*progress)(void *ctx, double done, double total); // bytes of weights prepared by plan_new; may be NULL
+    void (*report)(void *ctx, const char *text); // what will be taken of a device's memory, before it is; may be NULL
     void *ctx;
 } plan_backend;
 
@@ -32,6 +33,7 @@ typedef struct plan_limits {
     plan_stop *stop;            // may be NULL; outlives the plan. Not for plans with states, nor on a device
     int64_t max_rows, max_outs; // most rows of SYM_ROWS and SYM_OUT nodes
     int64_t max_slots;          // most entries of one attn_seq
+    int64_t device_layers;      // on a device: so many of the last layers, what comes before them is the CPU's; 0: all
     bool touched;               // all of the workspace will be written: large pages save faults
     size_t max_bytes;           // of the workspace; 0: no limit. TL_E_LIMIT beyond
 } plan_limits;
@@ -41,6 +43,7 @@ typedef struct plan plan;
 // (ir_weight.prepared), in parallel. TL_E_MEMORY, TL_E_UNSUPPORTED (naming node and type).
 tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err);
 void plan_free(plan *p);
+bool plan_is_split(const plan *p); // between a device and the CPU: plan_step.chosen has no meaning
 void plan_weight_free(ir_weight *w); // frees what plan_new prepared
 size_t plan_weight_bytes(const ir_weight *w); // that plans hold or read in the file; 0: no plan uses it
 
@@ -59,6 +62,9 @@ tl_status plan_fetch(const plan *p, int i, const void **out, tl_error *err); // 
 const void *plan_output_on_device(const plan *p, int i);                    // where it is there; NULL: not on a device
 // A node with `keep` set, after a run; NULL if the graph has no such node. rows of it: as its symbol says.
 const void *plan_value(const plan *p, const ir_node *n);
+// States of a plan on a device, from and to their memory on the host (ir_state.data), for n slots; nothing on the CPU.
+tl_status plan_states_fetch(const plan *p, const int32_t *slots, int64_t n, tl_error *err);
+tl_status plan_states_send(const plan *p, const int32_t *slots, int64_t n, tl_error *err);
 size_t plan_workspace_bytes(const plan *p);
 // Stages, kernels, shapes and weights as text: the same for graphs that compute the same. Pointers, file positions and
 // names given by the program do not appear.

@@ -7,6 +7,7 @@
 //   stage.c    kernels become stages: dependencies, row groups, liveness, one workspace
 //   run.c      schedule for a row count, replay
 //   op_*.c     the kernels
+//   split.c    layers split between a device and the CPU
 //   gpu*.c     the same kernels on a CUDA device, one after the other
 //
 // A kernel computes ranges of the first label of its node. When that label is symbolic and the kernel reads only its own
@@ -36,7 +37,7 @@ typedef struct plan_weight { // ir_weight.prepared
     void *other;        // the file's values in a format that kernels read; or NULL
     float *f32;         // the whole tensor as float32; or NULL
     cuda_device *device; // of the following
-    cuda_matrix dm;     // for products and lookups; dm.data NULL: not wanted so far
+    cuda_matrix dm;     // for products and lookups; dm.k 0: not wanted so far; dm.data NULL: not there so far
     void *d_matrix, *d_bytes; // the memory behind dm; the file's bytes on the device; or NULL
     size_t device_bytes;
 } plan_weight;
@@ -166,6 +167,12 @@ struct plan {
     int n_threads;
     plan_limits limits;
     const ir_graph *graph;
+    // of a plan in parts (split.c)
+    plan *front;         // comes before this one, on the CPU; NULL: there is none
+    const uint8_t *mine; // [graph ids] nodes of this part; NULL: all
+    const ir_node **passed; // nodes of the front that this part reads
+    int n_passed;
+    int32_t *pass_value; // [n_passed] their values here
     value *values;
     int n_values, cap_values;
     void **base;        // [n_values] addresses
@@ -279,13 +286,27 @@ const char *kernel_name(const kernel *k);
 
 // ---- on a device (gpu*.c) -------------------------------------------------------------------------
 bool gpu_takes_matrix(const ir_weight *w, int64_t row0, const plan_weight *pw);
-tl_status gpu_weight(ir_weight *w, const plan_backend *b, tl_error *err);  // dm
+tl_status gpu_weight_want(ir_weight *w, const plan_backend *b, tl_error *err); // dm but for its data
+size_t gpu_weight_room(const ir_weight *w);                                // bytes that gpu_weight() will take; 0: it is there
+tl_status gpu_weight(ir_weight *w, const plan_backend *b, tl_error *err);  // dm.data, after gpu_weight_want()
 tl_status gpu_weight_bytes(ir_weight *w, cuda_device *d, tl_error *err);   // d_bytes
 void gpu_weight_free(plan_weight *pw);
 tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err);         // after plan_stages: memory, constants
 tl_status gpu_run(plan *p, tl_error *err);                                 // begins it; p->step is set and checked
 void gpu_free(plan *p);
 tl_status gpu_value(const plan *p, int32_t value, const void **out, tl_error *err); // on the host
+
+// ---- parts (split.c) ------------------------------------------------------------------------------
+typedef struct plan_part { // of a graph
+    const uint8_t *mine;
+    const ir_node **passed; // what others read of it
+    int n_passed;
+} plan_part;
+tl_status plan_new_part(const ir_graph *g, const plan_backend *b, const plan_limits *limits, const plan_part *part, plan **out, tl_error *err);
+tl_status plan_split(plan *p, const plan_backend *b, tl_error *err); // makes p->front where p's limits ask for it
+tl_status plan_pass(plan *p, tl_error *err);                         // what the front has made, to the device
+bool plan_leaf(const ir_node *n);                                    // belongs to every part
+uint8_t *plan_live(plan *p);                                         // [graph ids] nodes that this part makes or reads
 
 // ---- passes --------------------------------------------------------------------------------------
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err);

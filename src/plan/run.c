@@ -37,6 +37,7 @@ static void collect_inputs(plan *p) {
 }
 
 static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
+    if (p->device && p->limits.device_layers) TL_TRY(plan_split(p, b, err));
     TL_TRY(plan_lower(p, b, err));
     TL_TRY(plan_stages(p, err));
     if (p->device) return gpu_make(p, b, err);
@@ -53,6 +54,10 @@ static void arena_full(void *ctx, size_t size) {
 }
 
 tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *limits, plan **out, tl_error *err) {
+    return plan_new_part(g, b, limits, NULL, out, err);
+}
+
+tl_status plan_new_part(const ir_graph *g, const plan_backend *b, const plan_limits *limits, const plan_part *part, plan **out, tl_error *err) {
     *out = NULL;
     TL_TRY(check_limits(limits, err));
     plan *p = mem_calloc(1, sizeof *p);
@@ -63,6 +68,7 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
     p->n_threads = pool_size(b->threads);
     p->limits = *limits;
     p->graph = g;
+    if (part) p->mine = part->mine, p->passed = part->passed, p->n_passed = part->n_passed;
     p->rows = p->outs = -1;
     jmp_buf full; // everything that a pass makes is in the arena, so that leaving it in the middle loses nothing
     p->mem.on_fail = arena_full;
@@ -75,6 +81,7 @@ tl_status plan_new(const ir_graph *g, const plan_backend *b, const plan_limits *
 
 void plan_free(plan *p) {
     if (!p) return;
+    plan_free(p->front);
     if (p->device) gpu_free(p);
     for (int i = 0; i < p->n_attn_work; i++) mem_free_aligned(p->attn_work[i]);
     mem_free(p->profile);
@@ -344,6 +351,7 @@ static void prepare_run(plan *p, const plan_step *s) {
 tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     TL_TRY(check_step(p, step, err));
     if (p->device) {
+        if (p->front) TL_TRY(plan_run(p->front, step, err));
         p->step = *step;
         return gpu_run(p, err);
     }
@@ -384,13 +392,14 @@ const void *plan_output_on_device(const plan *p, int i) { return p->device && i 
 const void *plan_value(const plan *p, const ir_node *n) {
     while (n->repl) n = n->repl;
     if (n->id < 0 || n->id >= p->n_nodes || !n->keep) return NULL;
+    if (p->front && p->node_value[n->id] < 0) return plan_value(p->front, n);
     int32_t v = p->node_value[n->id];
     const void *out;
     if (v >= 0 && p->device) return (void)gpu_value(p, v, &out, NULL), out;
     return v < 0 ? NULL : p->base[v];
 }
 
-size_t plan_workspace_bytes(const plan *p) { return p->work_bytes; }
+size_t plan_workspace_bytes(const plan *p) { return p->work_bytes + (p->front ? p->front->work_bytes : 0); }
 
 void plan_measure(plan *p, bool on) { p->measure = on; }
 
@@ -400,10 +409,10 @@ void plan_timing(const plan *p, double *outside_ns, double *total_ns) {
 }
 
 tl_status plan_profile(plan *p, bool on, tl_error *err) {
+    if (p->front) TL_TRY(plan_profile(p->front, on, err));
     mem_free(p->profile);
     p->profile = NULL;
     if (!on) return TL_OK;
-    if (p->device) return err_set(err, TL_E_UNSUPPORTED, "kernels on a GPU cannot be profiled yet; --device cpu can");
     p->profile = mem_calloc((size_t)p->n_kernels * (size_t)p->n_threads + 1, sizeof *p->profile);
     return p->profile ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for a profile");
 }
@@ -441,9 +450,14 @@ size_t plan_matrix_reads(const plan *p, read_stretch *list) {
     return n;
 }
 
-int plan_kernel_count(const plan *p) { return p->n_kernels; }
+int plan_kernel_count(const plan *p) { return p->n_kernels + (p->front ? p->front->n_kernels : 0); }
 
 plan_kernel_time plan_kernel_timing(const plan *p, int i) {
+    if (i >= p->n_kernels) {
+        plan_kernel_time f = plan_kernel_timing(p->front, i - p->n_kernels);
+        f.ns /= p->n_threads; // the device's time is nobody's sum
+        return f;
+    }
     const kernel *k = p->kernels[i];
     plan_kernel_time t = {.kernel = kernel_name(k), .node = k->node, .stage = k->stage};
     for (int th = 0; p->profile && th < p->n_threads; th++) {

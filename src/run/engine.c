@@ -19,7 +19,7 @@ void engine_warn(const tl_engine *e, const char *fmt, ...) {
 // "cpu", "auto", "cuda" or "cuda:N".
 static tl_status open_device(tl_engine *e, tl_error *err) {
     const char *name = e->o.device ? e->o.device : getenv("TL_DEVICE");
-    if (!name || !*name || strcmp(name, "cpu") == 0) return TL_OK;
+    if (!name || !*name || strcmp(name, "cpu") == 0 || e->o.gpu_layers < 0) return TL_OK;
     if (strcmp(name, "auto") == 0) return cuda_count() > 0 && cuda_open(0, &e->device, err) != TL_OK ? (engine_warn(e, "%s; the CPU is used", err ? err->message : "no GPU"), TL_OK) : TL_OK;
     char *end = NULL;
     long n = 0;
@@ -54,6 +54,7 @@ void tl_engine_free(tl_engine *e) {
 const char *tl_engine_isa(const tl_engine *e) { return e->k->isa; }
 const char *tl_engine_device(const tl_engine *e) { return e->device ? cuda_device_info(e->device)->name : "cpu"; }
 int tl_engine_threads(const tl_engine *e) { return pool_size(e->threads); }
+int tl_engine_workers(const tl_engine *e) { return e->device ? 1 : pool_size(e->threads); }
 const char *tl_version(void) { return "0.1.0"; }
 const char *tl_build(void) { return TL_BUILD; }
 void tl_free(void *p) { mem_free(p); }
@@ -69,8 +70,13 @@ static void show_progress(void *ctx, double done, double total) {
     if (m && m->engine->o.on_progress) m->engine->o.on_progress(m->engine->o.ctx, "loading", done, total);
 }
 
+static void tell(void *ctx, const char *text) {
+    tl_model *m = ctx;
+    if (m && m->engine->o.on_report) m->engine->o.on_report(m->engine->o.ctx, text);
+}
+
 plan_backend engine_backend(tl_engine *e, tl_model *m) {
-    return (plan_backend){.k = e->k, .threads = e->threads, .drop = m ? drop_pages : NULL, .progress = m ? show_progress : NULL, .ctx = m};
+    return (plan_backend){.report = m ? tell : NULL, .k = e->k, .threads = e->threads, .drop = m ? drop_pages : NULL, .progress = m ? show_progress : NULL, .ctx = m};
 }
 
 static tl_status host_tokenizer(void *ctx, ev_model *m, const tokenizer **out, tl_error *err) {

@@ -49,7 +49,7 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
             vec_free(&all);
             return err_set(err, TL_E_MEMORY, "out of memory");
         }
-        l->seconds += 1e-9 * t.ns / tl_engine_threads(session_model(s)->engine);
+        l->seconds += 1e-9 * t.ns / tl_engine_workers(session_model(s)->engine);
         // Quantizing a product's input is a kernel of the same node: what the product reads counts once.
         if (strcmp(t.kernel, "QUANTIZE") != 0) l->bytes += node_bytes(t.node, session_cached(s));
         l->kernels++;
@@ -61,40 +61,10 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
 }
 
 // ---- kernel by kernel --------------------------------------------------------------------------------
-enum { NO_LAYER = -1 };
-
-// Files name the tensors of a layer "blk.N.".
-static int layer_of_weight(const ir_weight *w) {
-    int layer;
-    return w && w->name && sscanf(w->name, "blk.%9d.", &layer) == 1 ? layer : NO_LAYER;
-}
-
-static const ir_node *final_node(const ir_node *n) {
-    while (n->repl) n = n->repl;
-    return n;
-}
-
-// What reads a layer's weights or states belongs to the layer; else it goes on with the last layer of what it reads.
-static int node_layer(const ir_node *n, int depth) {
-    if (n->op == IR_WEIGHT || n->op == IR_LINEAR || n->op == IR_EMBED) return layer_of_weight(n->u.weight);
-    if (n->op == IR_ATTENTION) return n->state2 ? (int)n->state2->layer : NO_LAYER;
-    if (n->op == IR_SCATTER && n->state2 && n->state2->layer >= 0) return (int)n->state2->layer;
-    for (int i = 0; i < n->n_in; i++) {
-        const ir_node *in = final_node(n->in[i].node);
-        if (in->op == IR_WEIGHT) return layer_of_weight(in->u.weight);
-    }
-    int last = NO_LAYER;
-    for (int i = 0; i < n->n_in && depth > 0; i++) {
-        int layer = node_layer(final_node(n->in[i].node), depth - 1);
-        last = layer > last ? layer : last;
-    }
-    return last;
-}
-
 static tl_profile_kernel describe(const tl_session *s, const plan *p, int i) {
     plan_kernel_time t = plan_kernel_timing(p, i);
     span at = t.node->at;
-    tl_profile_kernel k = {.kernel = t.kernel, .file = at.src ? at.src->name : "", .text = "", .layer = node_layer(t.node, 4), .seconds = 1e-9 * t.ns};
+    tl_profile_kernel k = {.kernel = t.kernel, .file = at.src ? at.src->name : "", .text = "", .layer = ir_layer_of(t.node, 4), .seconds = 1e-9 * t.ns};
     int col;
     if (at.src) span_line_col(at, &k.line, &col), k.text = at.src->text.p + at.begin, k.text_n = at.end - at.begin;
     if (strcmp(t.kernel, "QUANTIZE") != 0) k.bytes = node_bytes(t.node, session_cached(s));
@@ -114,7 +84,7 @@ tl_status tl_session_record(tl_session *s, size_t most, tl_error *err) { return 
 
 tl_status tl_session_recorded(const tl_session *s, tl_profile_kernel **list, size_t *n, size_t *lost, tl_error *err) {
     const plan *p = tl_session_plan(s);
-    int threads = tl_engine_threads(session_model(s)->engine);
+    int threads = tl_engine_workers(session_model(s)->engine);
     size_t kernels, there, all = 0;
     tl_profile_kernel *each;
     TL_TRY(tl_session_profile_kernels(s, &each, &kernels, err));
@@ -137,6 +107,7 @@ tl_status tl_session_recorded(const tl_session *s, tl_profile_kernel **list, siz
 }
 
 double tl_engine_read_bandwidth(tl_engine *e) {
+    if (e->device) return cuda_bandwidth(e->device);
     uint64_t *data = mem_alloc_aligned(PROBE_BYTES, 4096);
     if (!data) return 0;
     for (size_t i = 0; i < PROBE_BYTES / sizeof *data; i++) data[i] = i; // every page is there before the clock runs

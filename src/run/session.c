@@ -121,7 +121,7 @@ static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype typ
     plan_backend b = engine_backend(s->m->engine, s->m);
     b.device = so->nan_trap ? NULL : s->m->engine->device;
     if (so->nan_trap && s->m->engine->device) engine_warn(s->m->engine, "the NaN trap looks through values on the CPU, so this session runs there");
-    plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx};
+    plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx, .device_layers = s->m->engine->o.gpu_layers};
     TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
     s->trap = so->nan_trap;
     return plan_trap(s->p, so->nan_trap, err);
@@ -335,7 +335,7 @@ static bool resolve_choices(tl_session *s, size_t n) {
 
 tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err) {
     TL_TRY(check_rows(s, rows, n, err));
-    if (s->late) TL_TRY(session_take_choices(s, err));
+    if (s->late || plan_is_split(s->p)) TL_TRY(session_take_choices(s, err)); // the CPU's layers cannot read what a GPU has chosen
     int64_t outs = 0;
     for (size_t i = 0; i < n; i++) {
         sequence *q = &s->seqs[rows[i].seq];

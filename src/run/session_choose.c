@@ -79,5 +79,5 @@ tl_status tl_session_chosen(tl_session *s, int32_t *ids, tl_error *err) {
 }
 
 bool tl_session_chooses_ahead(const tl_session *s, const tl_sampler *sampler) {
-    return s->m->engine->device && !s->trap && sampler_device_can(sampler, s->m->n_vocab);
+    return plan_output_on_device(s->p, 0) && !plan_is_split(s->p) && !s->trap && !s->hidden && sampler_device_can(sampler, s->m->n_vocab);
 }

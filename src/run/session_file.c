@@ -104,10 +104,11 @@ tl_status tl_session_save(const tl_session *s, int32_t seq, const char *path, co
     char beside[4096];
     int64_t slot_bytes;
     if (seq < 0 || seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", seq, s->n_seq);
-    if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "sessions on a GPU cannot be saved or brought back yet");
     const sequence *q = &s->seqs[seq];
+    if (s->late) return err_set(err, TL_E_USAGE, "the last step's tokens are not known yet: tl_session_chosen comes first");
     if (q->dropped) return err_set(err, TL_E_UNSUPPORTED, "the sequence has let go of what its sliding window has passed: it cannot be saved");
     if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) return err_set(err, TL_E_USAGE, "the file's name is too long");
+    TL_TRY(plan_states_fetch(s->p, q->slots + q->first, q->n, err));
     file_head head = {.model = model_hash(s->m), .n_tokens = q->n, .n_note = (int64_t)n_note};
     memcpy(head.magic, magic, sizeof magic);
     head.states = states_hash(s, &slot_bytes);
@@ -169,9 +170,11 @@ static tl_status take(tl_session *s, int32_t seq, FILE *f, const char *path, con
     tl_seq_cut(s, seq, 0);
     uint64_t hash = s->pool.seed;
     for (int64_t i = 0; i < head->n_tokens; i++) session_append(s, q, slots_take(&s->pool));
-    if (!read_all(f, s, head, q, note, ids, slot)) {
+    bool whole = read_all(f, s, head, q, note, ids, slot);
+    tl_status st = whole ? plan_states_send(s->p, q->slots + q->first, q->n, err) : err_set(err, TL_E_FORMAT, "%s: the session file changed while it was read", path);
+    if (st != TL_OK) {
         tl_seq_cut(s, seq, 0);
-        return err_set(err, TL_E_FORMAT, "%s: the session file changed while it was read", path);
+        return st;
     }
     for (int64_t i = 0; i < head->n_tokens; i++) {
         slots_learn(&s->pool, q->slots[q->first + i], hash, ids[i], (int32_t)i);
@@ -184,7 +187,6 @@ tl_status tl_session_load(tl_session *s, int32_t seq, const char *path, int32_t 
     file_head head;
     int64_t slot_bytes;
     if (seq < 0 || seq >= s->n_seq) return err_set(err, TL_E_USAGE, "sequence %d of %d", seq, s->n_seq);
-    if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "sessions on a GPU cannot be saved or brought back yet");
     FILE *f = fopen(path, "rb");
     if (!f) return err_set(err, TL_E_FORMAT, "%s: %s", path, strerror(errno));
     tl_status st = check_head(s, f, path, &head, &slot_bytes, err);

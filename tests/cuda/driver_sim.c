@@ -53,7 +53,7 @@ SIM cu_result cuDevicePrimaryCtxRelease_v2(int d) {
     return CU_OK;
 }
 SIM cu_result cuCtxSetCurrent(void *c) { (void)c; return CU_OK; }
-SIM cu_result cuMemGetInfo_v2(size_t *free_, size_t *total) { *total = memory(); *free_ = *total - used; return now(); }
+SIM cu_result cuMemGetInfo_v2(size_t *free_, size_t *total) { *total = memory(); *free_ = *total > used ? *total - used : 0; return now(); }
 SIM cu_result cuModuleLoadData(void **m, const void *image) { *m = (void *)(uintptr_t)image; return CU_OK; }
 SIM cu_result cuModuleUnload(void *m) { (void)m; return CU_OK; }
 SIM cu_result cuModuleGetFunction(void **f, void *m, const char *name) {
@@ -71,7 +71,7 @@ SIM cu_result cuFuncSetAttribute(void *f, int which, int v) { (void)f, (void)whi
 
 SIM cu_result cuMemAlloc_v2(uint64_t *out, size_t n) {
     if (lost) return 719;
-    if (n > memory() - used) return CU_OUT_OF_MEMORY;
+    if (memory() < used || n > memory() - used) return CU_OUT_OF_MEMORY;
     sim_block *b = malloc(sizeof *b);
     *b = (sim_block){aligned_alloc(256, (n + 511) / 256 * 256), n, blocks};
     memset(b->p, 0xa5, n);
