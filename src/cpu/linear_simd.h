@@ -3,12 +3,13 @@
 // every path below, so that bits depend neither on the ISA nor on which path computed a row.
 //
 // A matrix product walks groups of 16 weight rows (lanes). Up to FEW_MOST rows of x: codes are unpacked in registers and meet
-// up to 4 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
+// up to 8 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear_codes.h"
 
 enum {
-    FEW_MOST = 8,                 // rows up to which codes are unpacked directly, 4 rows at a time
+    FEW_MOST = 8,                 // rows up to which codes are unpacked directly
+    FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
     ONE_AHEAD = 10 << 10,         // bytes that a single row asks for in advance
@@ -91,7 +92,7 @@ INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, int span, 
     }
 }
 
-// ---- direct: a group against R rows ------------------------------------------------------------------
+// ---- direct: groups against R rows -------------------------------------------------------------------
 INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer in the last group
     float all[LINEAR_ROWS];
     float *to = lanes >= LINEAR_ROWS ? y : all;
@@ -103,13 +104,14 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
 INLINE size_t ahead_of(tl_dtype t) { return t == DT_Q5_K || t == DT_Q6_K || t == DT_Q2_K ? 2 * AHEAD : AHEAD; }
 
 // Up to STREAMS groups walk k together: memory is read faster from several places than from one (a prefetcher follows
-// each of them, and stops at every page's end).
-INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,
-                   int64_t n0, int64_t n1) {
-    const uint8_t *g = linear_group(w, n0), *a[MOST];
+// each of them, and stops at every page's end). There are `count` <= rows rows of x; the last one stands for what is missing.
+INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count, float *y,
+                   int64_t ldy, int64_t n0, int64_t n1) {
+    const uint8_t *g = linear_group(w, n0), *row[MOST], *a[MOST];
     size_t act = wide ? sizeof(act_q16) : sizeof(act_q8), group_bytes = linear_group_bytes(t, w->k);
     int64_t groups = (n1 - n0 + LINEAR_ROWS - 1) / LINEAR_ROWS;
     VF acc[STREAMS][MOST][SPAN];
+    for (int r = 0; r < rows; r++) row[r] = x + (size_t)(r < count ? r : count - 1) * stride;
     for (int c = 0; c < groups; c++)
         for (int r = 0; r < rows; r++)
             for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
@@ -118,7 +120,7 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
         size_t ahead = ahead_of(t);
         if ((size_t)(b + 1) * block_bytes(t) + ahead > group_bytes) ahead += (size_t)(groups - 1) * group_bytes;
         UNROLL
-        for (int r = 0; r < rows; r++) a[r] = x + (size_t)r * stride + (size_t)b * act * subs_of(t);
+        for (int r = 0; r < rows; r++) a[r] = row[r] + (size_t)b * act * subs_of(t);
         UNROLL
         for (int s = 0; s < subs_of(t); s++) {
             const uint8_t *at = g;
@@ -135,7 +137,7 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
         g += block_bytes(t);
     }
     for (int64_t c = 0; c < groups; c++)
-        for (int r = 0; r < rows; r++) store_lanes(y + r * ldy + c * LINEAR_ROWS, n1 - n0 - c * LINEAR_ROWS, acc[c][r]);
+        for (int r = 0; r < count; r++) store_lanes(y + r * ldy + c * LINEAR_ROWS, n1 - n0 - c * LINEAR_ROWS, acc[c][r]);
 }
 
 // One row walks the groups one after the other: a single stream through memory, asked for ONE_AHEAD bytes in advance. That
@@ -184,12 +186,12 @@ INLINE void tile(tl_dtype t, int rows, bool wide, int span, const uint8_t *e, in
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
-typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, int64_t n0, int64_t n1);
+typedef void direct_fn(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count, float *y, int64_t ldy, int64_t n0, int64_t n1);
 typedef void tile_fn(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum);
 typedef void expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
-typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones take at most 2 rows
-    direct_fn *direct[2][3];
-    tile_fn *tile[2][3];
+typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows, 3: 8 rows]
+    direct_fn *direct[2][4]; // up to FEW_PLANES; or of one row only
+    tile_fn *tile[2][3];     // wide ones take at most 2 rows
     tile_fn *pair[2]; // [wide]: as many rows as a tile has at most, against two groups; or NULL
     expand_fn *expand;
 } kernels;
@@ -201,9 +203,9 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
         one_row(DT_##T, WIDE, w, x, y, n0, n1);                                                                        \
     }
 #define DIRECT(T, R, WIDE)                                                                                             \
-    static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy, \
-                                          int64_t n0, int64_t n1) {                                                    \
-        direct(DT_##T, R, WIDE, w, x, stride, y, ldy, n0, n1);                                                         \
+    static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count,         \
+                                          float *y, int64_t ldy, int64_t n0, int64_t n1) {                             \
+        direct(DT_##T, R, WIDE, w, x, stride, count, y, ldy, n0, n1);                                                  \
     }
 #define TILE(T, R, WIDE)                                                                                               \
     static void tile_##T##_##R##_##WIDE(const uint8_t *e, int64_t n, const uint8_t *x, size_t stride, float *sum) {    \
@@ -218,33 +220,49 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows]; wide ones ta
         tile(DT_##T, R, WIDE, SPAN, e, n, x, stride, sum);                                                             \
     }
 #define PAIRS(T) {pair_##T##_0, pair_##T##_1}
+#define DIRECT_MOST(T, R, WIDE) DIRECT(T, R, WIDE)
+#define DIRECT_OR_NULL(NAME) NAME
 #else
 #define PAIR(T, R, WIDE)
 #define PAIRS(T) {NULL, NULL}
+#define DIRECT_MOST(T, R, WIDE)
+#define DIRECT_OR_NULL(NAME) NULL
 #endif
 #define TILES(T) PAIR(T, 4, 0) PAIR(T, 2, 1) TILE(T, 1, 0) TILE(T, 2, 0) TILE(T, 4, 0) TILE(T, 1, 1) TILE(T, 2, 1)
-#define FEW_ROWS(T) DIRECT(T, 2, 0) DIRECT(T, 4, 0)
+#define FEW_ROWS(T) DIRECT(T, 2, 0) DIRECT(T, 4, 0) DIRECT_MOST(T, 8, 0)
+#define FEW_WIDE_ROWS(T) DIRECT(T, 2, 1) DIRECT_MOST(T, 4, 1)
 FORMAT(Q4_0) FORMAT(Q4_1) FORMAT(Q5_0) FORMAT(Q5_1) FORMAT(Q8_0)
 FORMAT(Q2_K) FORMAT(Q3_K) FORMAT(Q4_K) FORMAT(Q5_K) FORMAT(Q6_K)
 FEW_ROWS(Q4_0) FEW_ROWS(Q4_1) FEW_ROWS(Q5_0) FEW_ROWS(Q5_1) FEW_ROWS(Q8_0) FEW_ROWS(Q4_K) FEW_ROWS(Q5_K) FEW_ROWS(Q6_K)
+FEW_WIDE_ROWS(Q4_0) FEW_WIDE_ROWS(Q4_1) FEW_WIDE_ROWS(Q5_0) FEW_WIDE_ROWS(Q5_1) FEW_WIDE_ROWS(Q8_0)
 TILES(Q4_0) TILES(Q4_1) TILES(Q5_0) TILES(Q5_1) TILES(Q8_0) TILES(Q2_K) TILES(Q3_K) TILES(Q6_K)
 
-// E: the format whose expanded blocks are the same. FEW: two and four rows have kernels that unpack directly; without
-// them, and for wide activations, everything but one row is expanded.
-#define ONE(T) direct_##T##_1_0
-#define FEW(T) direct_##T##_1_0, direct_##T##_2_0, direct_##T##_4_0
-#define ENTRY(T, E, DIRECTS)                                                                                           \
-    [DT_##T] = {{{DIRECTS(T)}, {direct_##T##_1_1}},                                                                    \
+// E: the format whose expanded blocks are the same. FEW, WIDE: several rows have kernels that unpack directly; without
+// them everything but one row is expanded.
+#define ONE(T, WIDE) {direct_##T##_1_##WIDE}
+#define FEW(T, WIDE) {direct_##T##_1_0, direct_##T##_2_0, direct_##T##_4_0, DIRECT_OR_NULL(direct_##T##_8_0)}
+#define FEW_WIDE(T, WIDE) {direct_##T##_1_1, direct_##T##_2_1, DIRECT_OR_NULL(direct_##T##_4_1)}
+#define ENTRY(T, E, NARROW, WIDE)                                                                                      \
+    [DT_##T] = {{NARROW(T, 0), WIDE(T, 1)},                                                                            \
                 {{tile_##E##_1_0, tile_##E##_2_0, tile_##E##_4_0}, {tile_##E##_1_1, tile_##E##_2_1}},                  \
                 PAIRS(E), expand_##T}
 static const kernels table[DT_COUNT] = {
-    ENTRY(Q4_0, Q4_0, FEW), ENTRY(Q4_1, Q4_1, FEW), ENTRY(Q5_0, Q5_0, FEW), ENTRY(Q5_1, Q5_1, FEW), ENTRY(Q8_0, Q8_0, FEW),
-    ENTRY(Q2_K, Q2_K, ONE), ENTRY(Q3_K, Q3_K, ONE), ENTRY(Q4_K, Q4_1, FEW), ENTRY(Q5_K, Q5_1, FEW), ENTRY(Q6_K, Q6_K, FEW),
+    ENTRY(Q4_0, Q4_0, FEW, FEW_WIDE), ENTRY(Q4_1, Q4_1, FEW, FEW_WIDE), ENTRY(Q5_0, Q5_0, FEW, FEW_WIDE),
+    ENTRY(Q5_1, Q5_1, FEW, FEW_WIDE), ENTRY(Q8_0, Q8_0, FEW, FEW_WIDE), ENTRY(Q2_K, Q2_K, ONE, ONE),
+    ENTRY(Q3_K, Q3_K, ONE, ONE),      ENTRY(Q4_K, Q4_1, FEW, ONE),      ENTRY(Q5_K, Q5_1, FEW, ONE),
+    ENTRY(Q6_K, Q6_K, FEW, ONE),
 };
 
 // ---- the whole product -------------------------------------------------------------------------------
 // Which kernel takes the next rows of `left`: 0, 1, 2 for 1, 2, 4 rows.
-static int next_kernel(const cpu_matrix *w, int64_t left) { return left >= 4 && !w->wide ? 2 : left >= 2; }
+static int next_tile(const cpu_matrix *w, int64_t left) { return left >= 4 && !w->wide ? 2 : left >= 2; }
+
+// The smallest that takes all `left` rows, or the largest: 0, 1, 2, 3 for 1, 2, 4, 8 rows.
+static int next_direct(const cpu_matrix *w, int64_t left) {
+    int which = 0;
+    while (1 << which < left && (2 << which) * (w->wide ? 2 : 1) <= FEW_PLANES) which++;
+    return which;
+}
 
 static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (rows == 1) {
@@ -254,9 +272,10 @@ static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64
     for (int64_t n = n0; n < n1; n += STREAMS * LINEAR_ROWS) {
         int64_t end = n1 - n < STREAMS * LINEAR_ROWS ? n1 : n + STREAMS * LINEAR_ROWS;
         for (int64_t r = 0; r < rows;) {
-            int which = next_kernel(w, rows - r);
-            table[w->type].direct[w->wide][which](w, x + (size_t)r * stride, stride, y + r * ldy + n, ldy, n, end);
-            r += 1 << which;
+            int which = next_direct(w, rows - r);
+            int64_t count = rows - r < 1 << which ? rows - r : 1 << which;
+            table[w->type].direct[w->wide][which](w, x + (size_t)r * stride, stride, count, y + r * ldy + n, ldy, n, end);
+            r += count;
         }
     }
 }
@@ -273,7 +292,7 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
         int64_t count = blocks - b < PANEL ? blocks - b : PANEL;
         for (int64_t i = 0; i < groups; i++) k->expand(linear_group(w, n + i * LINEAR_ROWS), b, count, panel[i]);
         for (int64_t r = 0; r < rows;) {
-            int which = next_kernel(w, rows - r);
+            int which = next_tile(w, rows - r);
             const uint8_t *at = x + (size_t)r * stride + (size_t)b * act;
             int64_t i = 0;
             if (which == (w->wide ? 1 : 2) && k->pair[w->wide])
