@@ -35,5 +35,6 @@ static inline int64_t act_blocks(int64_t k) { return (k + ACT_BLOCK - 1) / ACT_B
 size_t act_bytes(act_kind kind, int64_t k); // of one row, a multiple of 64
 void act_quantize_ref(act_kind kind, const float *x, void *dst, int64_t k);
 void act_quantize_avx2(act_kind kind, const float *x, void *dst, int64_t k);
+void act_quantize_avx512(act_kind kind, const float *x, void *dst, int64_t k);
 void act_quantize_neon(act_kind kind, const float *x, void *dst, int64_t k);
 #endif

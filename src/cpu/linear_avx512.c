@@ -23,5 +23,6 @@ void linear_avx512(const cpu_matrix *w, const void *x, int64_t rows, float *y, i
 
 void cpu_linear_avx512(cpu_kernels *k) {
     k->matrix_layout = linear_layout_i16;
+    k->act_quantize = act_quantize_avx512;
     k->linear = linear_avx512;
 }

@@ -114,7 +114,7 @@ static void linear_bf16(const cpu_matrix *m, const void *x, int64_t rows, float 
 
 static void quantize(act_kind kind, const float *x, void *dst, int64_t k) {
     if (kind != ACT_BF16) {
-        act_quantize_avx2(kind, x, dst, k);
+        act_quantize_avx512(kind, x, dst, k);
         return;
     }
     int64_t i = 0;

@@ -71,6 +71,10 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, 
         if ((many) && LANES < 16) __asm__("" : "+m"(*(VF(*)[MOST][SPAN])(acc)));                                     \
     } while (0)
 
+// Activations are to be broadcast from memory, by a load alone. Compilers would load them before a loop over groups, and then
+// broadcast from other registers by instructions that compete with the products.
+#define LOAD_AGAIN() __asm__ volatile("" : : : "memory")
+
 INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, int span, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][SPAN]) {
     int planes = wide ? 2 : 1;
     UNROLL
@@ -126,6 +130,7 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
             const uint8_t *at = g;
             for (int64_t c = 0; c < groups; c++, at += group_bytes) {
                 int part = block_bytes(t) / subs_of(t);
+                LOAD_AGAIN();
                 UNROLL
                 for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + ahead);
                 block_mac(t, false, rows, wide, HALVES, at, s, a, acc[c]);

@@ -1,0 +1,92 @@
+// act_avx512.c - activations quantized with AVX-512 (F, BW, DQ, VL, VNNI): the operations of act.c, so the same bits.
+#include <immintrin.h>
+
+#include "cpu/act.h"
+
+typedef struct levels {
+    __m512i v[2]; // 32 integers
+    float d;
+} levels;
+
+static inline __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
+
+static inline float max_lane(__m512i v) { // of magnitudes, as act.c orders them
+    __m256i m = _mm256_max_epu32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+    __m128i h = _mm_max_epu32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0x4e));
+    h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(h));
+}
+
+static inline levels quantize(const float *x, float top) {
+    levels l;
+    __m512 f0 = _mm512_loadu_ps(x), f1 = _mm512_loadu_ps(x + 16);
+    float max = max_lane(_mm512_max_epu32(magnitude(f0), magnitude(f1)));
+    bool plain = max >= ACT_TINY && max <= 0x1.fffffep127f; // neither tiny nor infinite nor NaN
+    __mmask16 keep = (__mmask16)(plain ? 0xffff : 0);
+    l.d = max < ACT_TINY ? 0 : max / top;
+    __m512 inverse = _mm512_set1_ps(top / max);
+    l.v[0] = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(f0, inverse));
+    l.v[1] = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(f1, inverse));
+    return l;
+}
+
+static inline __m256i pack(__m512i a, __m512i b) { // 32 values that fit in int8
+    return _mm256_set_m128i(_mm512_cvtepi32_epi8(b), _mm512_cvtepi32_epi8(a));
+}
+
+// Sums of the first and the last 16 bytes.
+static inline __m128i sums(__m256i bytes) {
+    __m256i s = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
+    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
+    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xb1));
+    return _mm_unpacklo_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+}
+
+static inline void quantize_q8(const float *x, act_q8 *b) {
+    levels l = quantize(x, 127);
+    __m256i q = pack(l.v[0], l.v[1]);
+    __m128i s = sums(q);
+    int s0 = _mm_cvtsi128_si32(s), s1 = _mm_extract_epi32(s, 1);
+    _mm256_storeu_si256((__m256i *)(void *)b->q, q);
+    b->d = l.d;
+    b->ds = l.d * (float)(s0 + s1);
+    b->ds1 = l.d * (float)s1;
+    b->sum[0] = (int16_t)s0, b->sum[1] = (int16_t)s1;
+}
+
+static inline void quantize_q16(const float *x, act_q16 *b) {
+    levels l = quantize(x, ACT_WIDE_MAX);
+    __m512i hi[2], lo[2];
+    for (int i = 0; i < 2; i++) {
+        hi[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(l.v[i]), _mm512_set1_ps(1.0f / ACT_BASE)));
+        lo[i] = _mm512_sub_epi32(l.v[i], _mm512_mullo_epi32(hi[i], _mm512_set1_epi32(ACT_BASE)));
+    }
+    __m256i upper = pack(hi[0], hi[1]), lower = pack(lo[0], lo[1]);
+    __m128i h = sums(upper), w = sums(lower), s = _mm_add_epi32(_mm_mullo_epi32(h, _mm_set1_epi32(ACT_BASE)), w);
+    int s0 = _mm_cvtsi128_si32(s), s1 = _mm_extract_epi32(s, 1);
+    _mm256_storeu_si256((__m256i *)(void *)b->hi, upper);
+    _mm256_storeu_si256((__m256i *)(void *)b->lo, lower);
+    b->d = l.d;
+    b->ds = l.d * (float)(s0 + s1);
+    b->ds1 = l.d * (float)s1;
+    b->sum_hi[0] = (int16_t)_mm_cvtsi128_si32(h), b->sum_hi[1] = (int16_t)_mm_extract_epi32(h, 1);
+    b->sum_lo[0] = (int16_t)_mm_cvtsi128_si32(w), b->sum_lo[1] = (int16_t)_mm_extract_epi32(w, 1);
+    memset(b->pad, 0, sizeof b->pad);
+}
+
+void act_quantize_avx512(act_kind kind, const float *x, void *dst, int64_t k) {
+    if (kind != ACT_Q8 && kind != ACT_Q16) {
+        act_quantize_ref(kind, x, dst, k);
+        return;
+    }
+    int64_t whole = k / ACT_BLOCK;
+    if (kind == ACT_Q8)
+        for (int64_t b = 0; b < whole; b++) quantize_q8(x + b * ACT_BLOCK, (act_q8 *)dst + b);
+    else
+        for (int64_t b = 0; b < whole; b++) quantize_q16(x + b * ACT_BLOCK, (act_q16 *)dst + b);
+    if (k % ACT_BLOCK) {
+        uint8_t *tail = (uint8_t *)dst + (size_t)whole * (kind == ACT_Q8 ? sizeof(act_q8) : sizeof(act_q16));
+        act_quantize_ref(kind, x + whole * ACT_BLOCK, tail, k % ACT_BLOCK);
+    }
+}
