@@ -12,8 +12,8 @@ enum {
     FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
     BATCH = 64,                   // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
-    ONE_AHEAD = 10 << 10,         // bytes that a single row asks for in advance
-    STREAMS = 4,                  // groups that a few rows meet together
+    DIRECT_AHEAD = 10 << 10,      // bytes that few rows ask for in advance
+    AGAIN = 4,                    // groups that rows meet before the next rows do, so that they are still in the cache
     SPAN = HALVES == 1 ? 2 : HALVES, // most vectors of weights that a tile of rows meets
 };
 
@@ -71,10 +71,6 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, 
         if ((many) && LANES < 16) __asm__("" : "+m"(*(VF(*)[MOST][SPAN])(acc)));                                     \
     } while (0)
 
-// Activations are to be broadcast from memory, by a load alone. Compilers would load them before a loop over groups, and then
-// broadcast from other registers by instructions that compete with the products.
-#define LOAD_AGAIN() __asm__ volatile("" : : : "memory")
-
 INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, int span, const uint8_t *g, int s, const uint8_t *const *x, VF acc[][SPAN]) {
     int planes = wide ? 2 : 1;
     UNROLL
@@ -104,67 +100,35 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
     if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
 }
 
-// How far ahead of its use a weight is asked for. Codes that take more work are slower read, yet want it sooner (measured).
-INLINE size_t ahead_of(tl_dtype t) { return t == DT_Q5_K || t == DT_Q6_K || t == DT_Q2_K ? 2 * AHEAD : AHEAD; }
-
-// Up to STREAMS groups walk k together: memory is read faster from several places than from one (a prefetcher follows
-// each of them, and stops at every page's end). There are `count` <= rows rows of x; the last one stands for what is missing.
+// Rows walk the groups one after the other: a single stream through memory, asked for DIRECT_AHEAD bytes in advance. That
+// is what memory gives fastest: the more so the longer the caller's range. There are `count` <= rows rows of x; the last one
+// stands for what is missing.
 INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count, float *y,
                    int64_t ldy, int64_t n0, int64_t n1) {
-    const uint8_t *g = linear_group(w, n0), *row[MOST], *a[MOST];
-    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8), group_bytes = linear_group_bytes(t, w->k);
-    int64_t groups = (n1 - n0 + LINEAR_ROWS - 1) / LINEAR_ROWS;
-    VF acc[STREAMS][MOST][SPAN];
-    for (int r = 0; r < rows; r++) row[r] = x + (size_t)(r < count ? r : count - 1) * stride;
-    for (int c = 0; c < groups; c++)
-        for (int r = 0; r < rows; r++)
-            for (int h = 0; h < HALVES; h++) acc[c][r][h] = vf_splat(0);
-    for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++) {
-        // Past a group's end lies one that was just read: what comes is as many groups further on.
-        size_t ahead = ahead_of(t);
-        if ((size_t)(b + 1) * block_bytes(t) + ahead > group_bytes) ahead += (size_t)(groups - 1) * group_bytes;
-        UNROLL
-        for (int r = 0; r < rows; r++) a[r] = row[r] + (size_t)b * act * subs_of(t);
-        UNROLL
-        for (int s = 0; s < subs_of(t); s++) {
-            const uint8_t *at = g;
-            for (int64_t c = 0; c < groups; c++, at += group_bytes) {
-                int part = block_bytes(t) / subs_of(t);
-                LOAD_AGAIN();
-                UNROLL
-                for (int i = 0; i < part; i += 64) __builtin_prefetch(at + s * part + i + ahead);
-                block_mac(t, false, rows, wide, HALVES, at, s, a, acc[c]);
-                KEEP_IN_MEMORY(acc[c], rows > 1);
-            }
-            UNROLL
-            for (int r = 0; r < rows; r++) a[r] += act;
-        }
-        g += block_bytes(t);
-    }
-    for (int64_t c = 0; c < groups; c++)
-        for (int r = 0; r < count; r++) store_lanes(y + r * ldy + c * LINEAR_ROWS, n1 - n0 - c * LINEAR_ROWS, acc[c][r]);
-}
-
-// One row walks the groups one after the other: a single stream through memory, asked for ONE_AHEAD bytes in advance. That
-// is what memory gives fastest: the more so the longer the caller's range.
-INLINE void one_row(tl_dtype t, bool wide, const cpu_matrix *w, const uint8_t *x, float *y, int64_t n0, int64_t n1) {
-    const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1);
+    const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1), *a[MOST];
     size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
     for (int64_t n = n0; n < n1; n += LINEAR_ROWS) {
-        const uint8_t *a = x;
-        VF acc[1][SPAN];
-        for (int h = 0; h < HALVES; h++) acc[0][h] = vf_splat(0);
-        for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
-            size_t ahead = (size_t)(end - g) > ONE_AHEAD ? ONE_AHEAD : 0;
+        VF acc[MOST][SPAN];
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            a[r] = x + (size_t)(r < count ? r : count - 1) * stride;
             UNROLL
-            for (int s = 0; s < subs_of(t); s++, a += act) {
+            for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
+        }
+        for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
+            size_t ahead = (size_t)(end - g) > DIRECT_AHEAD ? DIRECT_AHEAD : 0;
+            UNROLL
+            for (int s = 0; s < subs_of(t); s++) {
                 int part = block_bytes(t) / subs_of(t);
                 UNROLL
                 for (int i = 0; i < part; i += 64) __builtin_prefetch(g + s * part + i + ahead);
-                block_mac(t, false, 1, wide, HALVES, g, s, &a, acc);
+                block_mac(t, false, rows, wide, HALVES, g, s, a, acc);
+                KEEP_IN_MEMORY(acc, rows > 1);
+                UNROLL
+                for (int r = 0; r < rows; r++) a[r] += act;
             }
         }
-        store_lanes(y + n - n0, n1 - n, acc[0]);
+        for (int r = 0; r < count; r++) store_lanes(y + r * ldy + n - n0, n1 - n, acc[r]);
     }
 }
 
@@ -201,12 +165,6 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows, 3: 8 rows]
     expand_fn *expand;
 } kernels;
 
-#define ONE_ROW(T, WIDE)                                                                                               \
-    static void direct_##T##_1_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, float *y, int64_t ldy,     \
-                                      int64_t n0, int64_t n1) {                                                        \
-        (void)stride, (void)ldy;                                                                                       \
-        one_row(DT_##T, WIDE, w, x, y, n0, n1);                                                                        \
-    }
 #define DIRECT(T, R, WIDE)                                                                                             \
     static void direct_##T##_##R##_##WIDE(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count,         \
                                           float *y, int64_t ldy, int64_t n0, int64_t n1) {                             \
@@ -217,7 +175,7 @@ typedef struct kernels { // [wide][0: 1 row, 1: 2 rows, 2: 4 rows, 3: 8 rows]
         tile(DT_##T, R, WIDE, HALVES, e, n, x, stride, sum);                                                           \
     }
 #define FORMAT(T)                                                                                                      \
-    ONE_ROW(T, 0) ONE_ROW(T, 1)                                                                                        \
+    DIRECT(T, 1, 0) DIRECT(T, 1, 1)                                                                                    \
     static void expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { expand(DT_##T, g, b, n, to); }
 #ifdef LINEAR_PAIRS
 #define PAIR(T, R, WIDE)                                                                                               \
@@ -270,12 +228,9 @@ static int next_direct(const cpu_matrix *w, int64_t left) {
 }
 
 static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    if (rows == 1) {
-        table[w->type].direct[w->wide][0](w, x, stride, y + n0, ldy, n0, n1);
-        return;
-    }
-    for (int64_t n = n0; n < n1; n += STREAMS * LINEAR_ROWS) {
-        int64_t end = n1 - n < STREAMS * LINEAR_ROWS ? n1 : n + STREAMS * LINEAR_ROWS;
+    int64_t span = rows << w->wide <= FEW_PLANES ? n1 - n0 : AGAIN * LINEAR_ROWS;
+    for (int64_t n = n0; n < n1; n += span) {
+        int64_t end = n1 - n < span ? n1 : n + span;
         for (int64_t r = 0; r < rows;) {
             int which = next_direct(w, rows - r);
             int64_t count = rows - r < 1 << which ? rows - r : 1 << which;
