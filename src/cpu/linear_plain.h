@@ -4,13 +4,15 @@
 //
 // One row: WIDE_GROUPS groups of 16 weight rows walk k together, weights converted in registers. More rows: PLAIN_K
 // values of k of a group meet all rows, up to TALL at a time, with the sums in a small array; from more than FEW_MOST rows
-// on, the values are converted to float32 once for all of them.
+// on, the values are converted to float32 once for all of them, and a tile meets PLAIN_SPAN groups.
 
 enum {
     PLAIN_K = 128,        // k of a panel; a multiple of 2
     PLAIN_GROUPS = 4,     // groups that walk k together
-    PLAIN_BATCH = 60,     // rows that meet a panel; a multiple of TALL
-    TALL = HALVES < 4 ? 12 / HALVES : 5, // rows of a tile; at least 4
+    PLAIN_BATCH = 128,    // rows that meet a panel
+    PLAIN_SPAN = HALVES == 1 ? 2 : 1, // groups of a tile; a divisor of PLAIN_GROUPS
+    PLAIN_VECS = PLAIN_SPAN * HALVES,
+    TALL = HALVES == 1 ? 8 : HALVES == 2 ? 6 : 5, // rows of a tile, at least 4: enough sums to hide their latency
     WIDE_GROUPS = 4,      // groups of 16 weight rows that a single row meets together
 };
 
@@ -48,85 +50,101 @@ INLINE void plain_direct(tl_dtype t, int groups, const cpu_matrix *w, const floa
     for (int c = 0; c < groups; c++) store_lanes(y + LINEAR_ROWS * c, lanes - LINEAR_ROWS * c, acc[c]);
 }
 
-// `count` values of k from k0 of a group as float32 [count][16]; the file's own bytes where they are that.
-INLINE const float *plain_panel(tl_dtype t, const uint8_t *g, int64_t k0, int64_t count, float *to) {
-    g += k0 / plain_step(t) * plain_bytes(t);
-    if (t == DT_F32) return (const float *)(const void *)g;
+// `count` values of k of a group as float32 [count][16].
+INLINE void plain_panel(tl_dtype t, const uint8_t *g, int64_t count, float *to) {
     for (int64_t k = 0; k < count; k += plain_step(t), g += plain_bytes(t)) // an odd k's last pair is half unused
         for (int i = 0; i < plain_step(t); i++)
             for (int h = 0; h < HALVES; h++) vf_store(to + LINEAR_ROWS * (k + i) + LANES * h, plain_at(t, g, i, h));
-    return to;
 }
 
-// `count` values of k of a group of type t against several rows; the sums continue in sum[rows][16].
-INLINE void plain_tile(tl_dtype t, int rows, const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {
+// `count` values of k of `vecs` vectors of weights of type t (those of a second group stand `apart` bytes further on, their
+// sums PLAIN_BATCH rows) against several rows; the sums continue in sum[rows][16].
+INLINE float *plain_sum(float *sum, int r, int v) { return sum + v / HALVES * PLAIN_BATCH * LINEAR_ROWS + LINEAR_ROWS * r + LANES * (v % HALVES); }
+INLINE void plain_tile(tl_dtype t, int rows, int vecs, const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride, float *sum) {
     const uint8_t *g = panel;
     const float *a[TALL];
-    VF acc[TALL][HALVES];
+    VF acc[TALL][PLAIN_VECS];
     UNROLL
     for (int r = 0; r < rows; r++) {
         a[r] = (const float *)(const void *)(x + (size_t)r * stride);
         UNROLL
-        for (int h = 0; h < HALVES; h++) acc[r][h] = vf_load(sum + LINEAR_ROWS * r + LANES * h);
+        for (int v = 0; v < vecs; v++) acc[r][v] = vf_load(plain_sum(sum, r, v));
     }
     for (int64_t k = 0; k < count; k += plain_step(t), g += plain_bytes(t)) {
         UNROLL
         for (int i = 0; i < plain_step(t); i++) {
             if (i && k + i == count) break; // the half-empty pair of an odd k
-            VF w[HALVES];
+            VF w[PLAIN_VECS];
+            if (i == 0 && t != DT_F32) { // panels are in the cache already
+                UNROLL
+                for (int v = 0; v < vecs; v += HALVES) __builtin_prefetch(g + (size_t)(v / HALVES) * apart + 2 * AHEAD);
+            }
             UNROLL
-            for (int h = 0; h < HALVES; h++) w[h] = plain_at(t, g, i, h);
+            for (int v = 0; v < vecs; v++) w[v] = plain_at(t, g + (size_t)(v / HALVES) * apart, i, v % HALVES);
             UNROLL
             for (int r = 0; r < rows; r++) {
-                VF v = vf_bcast(a[r] + k + i);
+                VF b = vf_bcast(a[r] + k + i);
                 UNROLL
-                for (int h = 0; h < HALVES; h++) acc[r][h] = vf_fma(w[h], v, acc[r][h]);
+                for (int v = 0; v < vecs; v++) acc[r][v] = vf_fma(w[v], b, acc[r][v]);
             }
         }
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
-        for (int h = 0; h < HALVES; h++) vf_store(sum + LINEAR_ROWS * r + LANES * h, acc[r][h]);
+        for (int v = 0; v < vecs; v++) vf_store(plain_sum(sum, r, v), acc[r][v]);
     }
 }
-typedef void plain_tile_fn(const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum);
+typedef void plain_tile_fn(const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride, float *sum);
 #define PLAIN_TILE(T, R)                                                                                               \
-    static void plain_tile_##T##_##R(const void *panel, int64_t count, const uint8_t *x, size_t stride, float *sum) {  \
-        plain_tile(DT_##T, R, panel, count, x, stride, sum);                                                           \
+    static void plain_tile_##T##_##R(const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride,  \
+                                     float *sum) {                                                                     \
+        plain_tile(DT_##T, R, HALVES, panel, apart, count, x, stride, sum);                                            \
+    }                                                                                                                  \
+    static void plain_span_##T##_##R(const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride,  \
+                                     float *sum) {                                                                     \
+        plain_tile(DT_##T, R, PLAIN_VECS, panel, apart, count, x, stride, sum);                                        \
     }
-PLAIN_TILE(F32, 1) PLAIN_TILE(F32, 2) PLAIN_TILE(F32, 4) PLAIN_TILE(F32, TALL)
-PLAIN_TILE(F16, 1) PLAIN_TILE(F16, 2) PLAIN_TILE(F16, 4)
-PLAIN_TILE(BF16, 1) PLAIN_TILE(BF16, 2) PLAIN_TILE(BF16, 4)
+#define PLAIN_TILES(T) PLAIN_TILE(T, 1) PLAIN_TILE(T, 2) PLAIN_TILE(T, 4) PLAIN_TILE(T, TALL)
+PLAIN_TILES(F32) PLAIN_TILES(F16) PLAIN_TILES(BF16)
 
-// All rows against a panel, converted (F32) or as it lies in the group.
-INLINE void plain_tiles(tl_dtype t, const void *panel, int64_t count, const uint8_t *x, size_t stride, int64_t rows, float *sum) {
-    static plain_tile_fn *const fns[3][3] = {{plain_tile_F32_1, plain_tile_F32_2, plain_tile_F32_4},
-                                             {plain_tile_F16_1, plain_tile_F16_2, plain_tile_F16_4},
-                                             {plain_tile_BF16_1, plain_tile_BF16_2, plain_tile_BF16_4}};
-    int64_t r = 0;
-    if (t == DT_F32)
-        for (; r + TALL <= rows; r += TALL) plain_tile_F32_TALL(panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
-    while (r < rows) {
-        int which = rows - r >= 4 ? 2 : rows - r >= 2;
-        fns[t == DT_F32 ? 0 : t == DT_F16 ? 1 : 2][which](panel, count, x + (size_t)r * stride, stride, sum + LINEAR_ROWS * r);
-        r += 1 << which;
+// All rows against `groups` <= PLAIN_SPAN groups, converted (F32) or as they lie.
+INLINE void plain_tiles(tl_dtype t, const void *panel, size_t apart, int64_t groups, int64_t count, const uint8_t *x, size_t stride,
+                        int64_t rows, float *sum) {
+#define PLAIN_ENTRY(T) {{plain_tile_##T##_1, plain_tile_##T##_2, plain_tile_##T##_4, plain_tile_##T##_TALL},           \
+                        {plain_span_##T##_1, plain_span_##T##_2, plain_span_##T##_4, plain_span_##T##_TALL}}
+    static plain_tile_fn *const fns[3][2][4] = {PLAIN_ENTRY(F32), PLAIN_ENTRY(F16), PLAIN_ENTRY(BF16)};
+    static const int sizes[4] = {1, 2, 4, TALL};
+    for (int64_t r = 0; r < rows;) {
+        int which = rows - r >= TALL ? 3 : rows - r >= 4 ? 2 : rows - r >= 2;
+        bool all = groups == PLAIN_SPAN;
+        for (int64_t c = 0; c < (all ? 1 : groups); c++)
+            fns[t == DT_F32 ? 0 : t == DT_F16 ? 1 : 2][all][which]((const uint8_t *)panel + (size_t)c * apart, apart, count, x + (size_t)r * stride,
+                                                                   stride, sum + c * PLAIN_BATCH * LINEAR_ROWS + LINEAR_ROWS * r);
+        r += sizes[which];
     }
 }
 
 // At most PLAIN_GROUPS groups from n, at most PLAIN_BATCH rows.
 INLINE void plain_many(tl_dtype t, const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy,
                        int64_t n, int64_t n1) {
-    _Alignas(64) float panel[PLAIN_K * LINEAR_ROWS];
+    _Alignas(64) float panel[PLAIN_SPAN][PLAIN_K * LINEAR_ROWS];
     _Alignas(64) float sum[PLAIN_GROUPS][PLAIN_BATCH * LINEAR_ROWS];
     int64_t groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    size_t group_bytes = linear_group_bytes(t, w->k);
     for (int64_t c = 0; c < groups; c++) memset(sum[c], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
     for (int64_t k = 0; k < w->k; k += PLAIN_K) {
         int64_t count = w->k - k < PLAIN_K ? w->k - k : PLAIN_K;
-        for (int64_t c = 0; c < groups; c++) {
-            const uint8_t *g = linear_group(w, n + LINEAR_ROWS * c);
-            if (rows <= FEW_MOST) plain_tiles(t, g + k / plain_step(t) * plain_bytes(t), count, x + (size_t)k * sizeof(float), stride, rows, sum[c]);
-            else plain_tiles(DT_F32, plain_panel(t, g, k, count, panel), count, x + (size_t)k * sizeof(float), stride, rows, sum[c]);
+        const uint8_t *xk = x + (size_t)k * sizeof(float);
+        for (int64_t c = 0; c < groups; c += PLAIN_SPAN) {
+            int64_t some = groups - c < PLAIN_SPAN ? groups - c : PLAIN_SPAN;
+            const uint8_t *g = linear_group(w, n + LINEAR_ROWS * c) + k / plain_step(t) * plain_bytes(t);
+            if (rows <= FEW_MOST) {
+                plain_tiles(t, g, group_bytes, some, count, xk, stride, rows, sum[c]);
+                continue;
+            }
+            for (int64_t i = 0; i < some; i++) plain_panel(t, g + (size_t)i * group_bytes, count, panel[i]);
+            plain_tiles(DT_F32, panel, sizeof *panel, some, count, xk, stride, rows, sum[c]);
         }
     }
     for (int64_t c = 0; c < groups; c++, n += LINEAR_ROWS)

@@ -10,7 +10,7 @@
 enum {
     FEW_MOST = 8,                 // rows up to which codes are unpacked directly
     FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
-    BATCH = 64,                   // rows that meet an expanded panel
+    BATCH = 128,                  // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
     DIRECT_AHEAD = 10 << 10,      // bytes that few rows ask for in advance
     AGAIN = 4,                    // groups that rows meet before the next rows do, so that they are still in the cache

@@ -14,7 +14,9 @@ enum {
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
-    GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit
+    GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
+    GROUP_ROWS = 128,        // share the work of unpacking weights
+    GROUP_STEP = 8,          // rows that kernels take together at most
 };
 
 // ---- life ----------------------------------------------------------------------------------------
@@ -131,8 +133,8 @@ static void cut_item(const plan *p, item *it, double target) {
     case K_TILE: {
         const linear_args *l = k->args;
         int64_t groups = linear_groups(l), fit = GROUP_BYTES / (int64_t)(l->x_bytes + 1) + 1;
-        if (fit < 32) fit = 32;
-        it->row_block = divide_up(it->rows, divide_up(it->rows, fit)); // blocks of equal size
+        if (fit < GROUP_ROWS) fit = GROUP_ROWS;
+        it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), GROUP_STEP) * GROUP_STEP; // blocks of about equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
         if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
         if (it->chunk < 1) it->chunk = 1;
