@@ -39,6 +39,14 @@ double stats_max(const value_stats *v) { return isnan(counted(v)) ? (double)NAN 
 double stats_mean(const value_stats *v) { return v->sum / counted(v); }
 double stats_rms(const value_stats *v) { return sqrt(v->squares / counted(v)); }
 
+const char *stats_range(const value_stats *v, char *buf, size_t cap) {
+    long long bad = (long long)(v->nan + v->inf), n = (long long)v->n;
+    if (bad == n) snprintf(buf, cap, n == 1 ? "not finite" : n ? "none of %lld is finite" : "nothing", n);
+    else if (bad) snprintf(buf, cap, "%g .. %g, %lld of %lld are not finite", (double)v->min, (double)v->max, bad, n);
+    else snprintf(buf, cap, "%g .. %g", (double)v->min, (double)v->max);
+    return buf;
+}
+
 // ---- of two ----------------------------------------------------------------------------------------
 void difference_add(value_difference *d, const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++, d->n++) {

@@ -19,6 +19,8 @@ double stats_min(const value_stats *v);
 double stats_max(const value_stats *v);
 double stats_mean(const value_stats *v);
 double stats_rms(const value_stats *v); // root mean square
+// "-1.5 .. 2", with ", 3 of 64 are not finite" behind it where that is so. Returns buf.
+const char *stats_range(const value_stats *v, char *buf, size_t cap);
 
 typedef struct value_difference { // zero-initialise
     double aa, bb, ab, dd;   // sums of products where both values are finite; dd: of squared differences

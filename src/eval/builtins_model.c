@@ -213,7 +213,7 @@ static value f_sample(call *c) {
     const float *p = last_row(c, &n);
     bool usable = false;
     for (int64_t i = 0; i < n && !usable; i++) usable = !isnan(p[i]);
-    if (!usable) ev_fail_fix(c->ev, c->at, "count_nan(x) finds the first tensor that holds any", "all logits are NaN: there is nothing to choose from");
+    if (!usable) ev_fail_fix(c->ev, c->at, "nonfinite(x) tells where the first one of a tensor is", "all logits are NaN: there is nothing to choose from");
     if (!c->ev->o.host.sample) ev_fail(c->ev, c->at, "sampling is not available here");
     int32_t id = c->ev->o.host.sample(c->ev->o.host.ctx, p, n, &how, &c->ev->seed);
     if (id < 0) ev_fail(c->ev, c->at, "%s: parameter %g is out of range", kind, x);

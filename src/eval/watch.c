@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/moments.h"
 #include "eval/watch.h"
 
 // ---- recording -----------------------------------------------------------------------------------
@@ -67,16 +68,11 @@ static void note_operands(evaluator *ev, diag *d, const ast_expr *e, int *shown)
     if (b && (b->v.kind == V_TENSOR || b->v.kind == V_PATH)) {
         tensor *t = value_tensor(ev, b->v, e->at);
         const char *stored = t->weight ? t->weight->name : NULL;
-        int64_t n = tensor_elements(t), bad = 0;
-        const float *x = tensor_floats(ev, tensor_dup(ev, t), e->at);
-        float lo = INFINITY, hi = -INFINITY;
-        for (int64_t i = 0; i < n; i++) {
-            bad += !isfinite(x[i]);
-            if (x[i] < lo) lo = x[i];
-            if (x[i] > hi) hi = x[i];
-        }
-        diag_note(&ev->dl, d, (span){0}, "%.*s%s%s: %g .. %g%s", (int)name->name.n, name->name.p, stored ? ", the weight " : "", stored ? stored : "", (double)lo, (double)hi,
-                  bad ? stored ? ", with values that are not finite; `tl doctor` tells where in the file" : ", with values that are not finite" : "");
+        value_stats v = {0};
+        char range[160];
+        stats_add(&v, tensor_floats(ev, tensor_dup(ev, t), e->at), (size_t)tensor_elements(t));
+        diag_note(&ev->dl, d, (span){0}, "%.*s%s%s: %s%s", (int)name->name.n, name->name.p, stored ? ", the weight " : "", stored ? stored : "", stats_range(&v, range, sizeof range),
+                  stored && v.nan + v.inf ? "; `tl doctor` tells where in the file" : "");
         ++*shown;
     }
     for (const ast_index *ix = e->index; ix; ix = ix->next)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/moments.h"
 #include "gguf/quant.h"
 #include "run/run.h"
 
@@ -124,20 +125,16 @@ static void note_weight(trap *t, const ir_weight *w, int64_t row0, int64_t row1)
 
 static void note_state(trap *t, const ir_state *s) {
     const attn_seq *q = &t->one.seqs[t->one.in[INPUT_SEQ][0]];
-    float lo = INFINITY, hi = -INFINITY, *row = s->type == DT_I32 ? NULL : mem_alloc((size_t)(s->width + 1) * sizeof *row);
-    int64_t bad = 0;
-    char text[300];
+    float *row = s->type == DT_I32 ? NULL : mem_alloc((size_t)(s->width + 1) * sizeof *row);
+    value_stats v = {0};
+    char text[400], range[160];
     for (int64_t i = 0; row && i < q->n; i++) {
         quant_decode(s->type, (const char *)s->data + (size_t)q->slots[i] * s->slot_bytes, row, s->width);
-        for (int64_t k = 0; k < s->width; k++) {
-            bad += !isfinite(row[k]);
-            if (row[k] < lo) lo = row[k];
-            if (row[k] > hi) hi = row[k];
-        }
+        stats_add(&v, row, (size_t)s->width);
     }
     if (row && q->n) {
-        snprintf(text, sizeof text, "the cache %s (%s): %g .. %g%s", s->name, dtype_table[s->type].name, (double)lo, (double)hi,
-                 bad ? s->type == DT_F16 ? "; values beyond 65504 became infinite when they were stored: --cache-type f32 holds them" : "; it holds values that are not finite" : "");
+        snprintf(text, sizeof text, "the cache %s (%s): %s%s", s->name, dtype_table[s->type].name, stats_range(&v, range, sizeof range),
+                 v.nan + v.inf && s->type == DT_F16 ? "; values beyond 65504 became infinite when they were stored: --cache-type f32 holds them" : "");
         note(t, (span){0}, text);
     }
     mem_free(row);
@@ -145,14 +142,12 @@ static void note_state(trap *t, const ir_state *s) {
 
 static void note_binding(trap *t, const ev_binding *b) {
     int64_t n;
-    float lo = INFINITY, hi = -INFINITY, *x = value_of(t, b, &n);
-    char text[300];
-    for (int64_t i = 0; x && i < n; i++) {
-        if (x[i] < lo) lo = x[i];
-        if (x[i] > hi) hi = x[i];
-    }
+    float *x = value_of(t, b, &n);
+    value_stats v = {0};
+    char text[400], range[160];
     if (x && n) {
-        snprintf(text, sizeof text, "%s: %g .. %g", b->name, (double)lo, (double)hi);
+        stats_add(&v, x, (size_t)n);
+        snprintf(text, sizeof text, "%s: %s", b->name, stats_range(&v, range, sizeof range));
         note(t, b->at, text);
     }
     mem_free(x);

@@ -59,6 +59,8 @@ class Session(ModelCase):
         other = str(self.folder / "other.gguf")
         tiny.write(other, edit=lambda w: w.tensors[-1]["output.weight"].tensor.__imul__(1.5))
         refused(whole, model=other, says="another model")
+        tiny.write(other, edit=lambda w: w.tensors[-1]["blk.1.ffn_up.weight"].tensor.__setitem__((77, 13), 0.5))  # one value somewhere
+        refused(whole, model=other, says="another model")
         program = self.folder / "llama.tl"
         program.write_text((pathlib.Path(__file__).parents[2] / "models/llama.tl").read_text() + "\n// changed\n")
         refused(whole, "--program", program, says="another model, program")

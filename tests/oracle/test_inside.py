@@ -20,7 +20,8 @@ import oracle
 from test_reference import KNOWN, LIMIT
 
 TEXT = "The capital of France is Paris."
-ROUNDED = 2e-2  # NMSE that 8-bit activations may cause in a residual; a wrong layer has about 1
+ROUNDED = 5e-3  # NMSE that 8-bit activations may cause in the residual of most positions; a wrong layer has about 1
+ANY = 0.1       # and of any: a first token's value of thousands, which some models remove again near the end, leaves 3e-2
 
 
 class Tl:
@@ -115,11 +116,12 @@ def check_model(tl, name, path):
     given = ",".join(map(str, ids))
     values = tl.trace(name, "-m", path, "--ids", given, "--watch", "X")
     xs = residuals(values, m.key("block_count"))
-    errors = [nmse(w, g) for w, g in zip(oracle_residuals(m, ids), xs)]
+    errors = np.array([[nmse(w[p], g[p]) for p in range(len(ids))] for w, g in zip(oracle_residuals(m, ids), xs)])
+    usual = np.median(errors, axis=1).max()
     m.ready = {}
     lens, diff = check_lens(tl, path, m, xs, given), check_diff(tl, path, given, values, changed_program(tl, name, m))
-    good = max(errors) < ROUNDED and lens < 0.05 and diff < 1e-5
-    print(f"{name:18} residuals: NMSE {max(errors):.1e}; lens: probability off by {lens:.1e}; diff: off by {diff:.1e} of itself{'' if good else '  TOO LARGE'}", flush=True)
+    good = usual < ROUNDED and errors.max() < ANY and lens < 0.05 and diff < 1e-5
+    print(f"{name:18} residuals: NMSE {usual:.1e}, at most {errors.max():.1e}; lens: probability off by {lens:.1e}; diff: off by {diff:.1e} of itself{'' if good else '  TOO LARGE'}", flush=True)
     return good
 
 
