@@ -394,7 +394,7 @@ typedef struct tl_hypothesis {
     bool finished;         // by an end token
 } tl_hypothesis;
 // The best hypotheses found, at most `beams`, the best first; *out is freed with tl_hypotheses_free. Greedy decoding's hypothesis is
-// followed to its end beside the beams, so that the best result is never worse than it (but for `early`). Sequences are forked,
+// followed to its end, if need be in the place of the least beam, so that the best result is never worse than it (but for `early`). Sequences are forked,
 // never copied. Log-probabilities are the model's, also under a constraint.
 TL_API tl_status tl_beam_search(tl_session *s, const int32_t *prompt, size_t n, const tl_beam_options *o, tl_hypothesis **out, size_t *n_out,
                                 tl_error *err);

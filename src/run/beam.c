@@ -1,8 +1,8 @@
 // beam.c - beam search (tensorlogic.h) over one session: a hypothesis is a sequence of the cache, forked where it splits.
 //
 // A step takes every beam's most probable tokens, in groups; the best continuations live on. A parent's sequence goes to its
-// first child, others fork it; so beams + 1 sequences suffice: the one more is the greedy hypothesis, which is kept
-// whether or not it is among the best.
+// first child, others fork it. The greedy hypothesis is kept whether or not it is among the best: in the place of the least of
+// these, so that a step has no more rows than beams; with groups, and at the end, as one more.
 #include <math.h>
 
 #include "run/run.h"
@@ -141,6 +141,16 @@ static tl_status choose(search *x, option *list, int n, int32_t group, int32_t f
     return TL_OK;
 }
 
+// Makes room for one among the next: the least probable goes.
+static void drop_least(search *x) {
+    int32_t least = 0;
+    for (int32_t i = 1; i < x->n_next; i++)
+        if (x->next[i].sum <= x->next[least].sum) least = i;
+    beam gone = x->next[least];
+    memmove(x->next + least, x->next + least + 1, (size_t)(x->n_next - least - 1) * sizeof *x->next);
+    x->next[--x->n_next] = gone; // its memory is the next one's
+}
+
 // The greedy hypothesis goes on even where it is not among the best.
 static tl_status keep_greedy(search *x, const option *greedy, tl_error *err) {
     if (x->greedy_over || greedy->parent < 0) return TL_OK;
@@ -150,7 +160,9 @@ static tl_status keep_greedy(search *x, const option *greedy, tl_error *err) {
         x->greedy_over = true;
         return add_done(x, &x->live[greedy->parent], greedy->sum, true, err);
     }
-    return grow(x, greedy, -1, err);
+    bool last = x->live[greedy->parent].n + 1 == x->o->most;
+    if (x->groups == 1 && x->n_next == x->width && !last) drop_least(x);
+    return grow(x, greedy, x->groups == 1 ? 0 : -1, err);
 }
 
 // Which sequence each of the next beams has: a parent's for its first child, forks for the others.
