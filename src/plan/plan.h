@@ -12,12 +12,19 @@
 #include "cpu/kernels.h"
 #include "ir/ir.h"
 
+// How fast the system has handed out large pages for weights (weights.c). Zero it once.
+typedef struct plan_pages {
+    double seconds, bytes;
+    bool slow;                  // too slow: small ones from now on
+} plan_pages;
+
 typedef struct plan_backend {
     const cpu_kernels *k;
     pool *threads;
     struct cuda_device *device; // NULL: the CPU; else the plan runs there
     // Called when weight bytes in the file's mapping are no longer needed (they were repacked). May be NULL.
     void (*drop)(void *ctx, const void *data, size_t bytes);
+    plan_pages *pages;          // outlives the calls; NULL: large pages at any price
     void (*progress)(void *ctx, double done, double total); // bytes of weights prepared by plan_new; may be NULL
     void (*report)(void *ctx, const char *text); // what will be taken of a device's memory, before it is; may be NULL
     void *ctx;

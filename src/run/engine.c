@@ -76,7 +76,8 @@ static void tell(void *ctx, const char *text) {
 }
 
 plan_backend engine_backend(tl_engine *e, tl_model *m) {
-    return (plan_backend){.report = m ? tell : NULL, .k = e->k, .threads = e->threads, .drop = m ? drop_pages : NULL, .progress = m ? show_progress : NULL, .ctx = m};
+    return (plan_backend){.report = m ? tell : NULL, .k = e->k, .threads = e->threads, .pages = &e->pages,
+                          .drop = m ? drop_pages : NULL, .progress = m ? show_progress : NULL, .ctx = m};
 }
 
 static tl_status host_tokenizer(void *ctx, ev_model *m, const tokenizer **out, tl_error *err) {

@@ -53,6 +53,7 @@ static tl_status check_output(tl_engine *e, bool no_repair, ev_model *m, tl_erro
     const gguf_tensor *t = gguf_tensor_find(m->file, STR("output.weight")), *emb = gguf_tensor_find(m->file, STR("token_embd.weight"));
     if (!t || pool_size(e->threads) > 256) return TL_OK;
     quant_bad b = find_bad(e, t);
+    gguf_drop_pages(m->file, t->data, t->bytes); // or it would be in memory twice while it is repacked
     if (!b.count) return TL_OK;
     char what[300];
     snprintf(what, sizeof what, "output.weight (%s) holds %" PRId64 " value%s infinite or no number, the first in row %" PRId64 ", %s %" PRId64 " (byte %" PRIu64 ")",

@@ -11,6 +11,7 @@ struct tl_engine {
     tl_engine_options o;
     const cpu_kernels *k;
     pool *threads;
+    plan_pages pages;
     cuda_device *device; // NULL: the CPU
 };
 
