@@ -9,7 +9,7 @@
 
 #include "cuda/driver.h"
 
-enum { RING_BYTES = CUDA_RING_PART, RING_PARTS = 4, TABLE = 512, MARKS = 8192, LEAST_CC = 80 };
+enum { RING_BYTES = CUDA_RING_PART, RING_PARTS = 4, TABLE = 512, MARKS = 8192, LEAST_CC = 80, LEAST_DRIVER = 12000 };
 
 typedef struct function {
     char name[48];
@@ -61,6 +61,10 @@ static void driver_load(void) {
     }
     cu_result r = cu.init(0);
     const char *text = NULL;
+    int version = 0;
+    if (r == CU_OK && cu.driver_version(&version) == CU_OK && version < LEAST_DRIVER)
+        snprintf(driver_why, sizeof driver_why, "the CUDA driver is too old: it is for CUDA %d.%d, %d.%d or later is needed", version / 1000, version % 1000 / 10, LEAST_DRIVER / 1000,
+                 LEAST_DRIVER % 1000 / 10);
     if (r == CU_OK) return;
     cu.error_text(r, &text);
     snprintf(driver_why, sizeof driver_why, "the CUDA driver does not start: %s (error %d)", text ? text : "unknown", r);

@@ -1,6 +1,7 @@
 // driver_sim.c - a CUDA driver for machines without one: libcuda_sim.so, which TL_CUDA_DRIVER names. It has the functions of
 // src/cuda/driver.h; memory is the host's and kernels run on simt.h's machine, so that whole plans run and are compared.
-// It can also fail: TL_SIM_DEVICES=0, TL_SIM_CC=75, TL_SIM_MEMORY=bytes, TL_SIM_BREAK (the next launch breaks the device).
+// It can also fail: TL_SIM_DEVICES=0 (-1: it does not start), TL_SIM_CC=75, TL_SIM_NO_BINARY, TL_SIM_OLD, TL_SIM_MEMORY=bytes,
+// TL_SIM_BREAK (the next launch breaks the device), TL_SIM_BREAK_AFTER=launches.
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static size_t memory(void) { return (size_t)setting("TL_SIM_MEMORY", 8L << 30); 
 static cu_result now(void) { return lost ? 719 : CU_OK; }
 
 SIM cu_result cuInit(unsigned flags) { (void)flags; return setting("TL_SIM_DEVICES", 1) < 0 ? CU_NO_DEVICE : CU_OK; }
-SIM cu_result cuDriverGetVersion(int *v) { *v = 13000; return CU_OK; }
+SIM cu_result cuDriverGetVersion(int *v) { *v = getenv("TL_SIM_OLD") ? 11080 : 13000; return CU_OK; }
 SIM cu_result cuDeviceGetCount(int *n) { *n = (int)setting("TL_SIM_DEVICES", 1); return CU_OK; }
 SIM cu_result cuDeviceGet(int *d, int i) { *d = i; return CU_OK; }
 SIM cu_result cuDeviceGetName(char *s, int n, int d) { (void)d; snprintf(s, (size_t)n, "simulated"); return CU_OK; }
@@ -54,7 +55,7 @@ SIM cu_result cuDevicePrimaryCtxRelease_v2(int d) {
 }
 SIM cu_result cuCtxSetCurrent(void *c) { (void)c; return CU_OK; }
 SIM cu_result cuMemGetInfo_v2(size_t *free_, size_t *total) { *total = memory(); *free_ = *total > used ? *total - used : 0; return now(); }
-SIM cu_result cuModuleLoadData(void **m, const void *image) { *m = (void *)(uintptr_t)image; return CU_OK; }
+SIM cu_result cuModuleLoadData(void **m, const void *image) { *m = (void *)(uintptr_t)image; return getenv("TL_SIM_NO_BINARY") ? CU_NO_BINARY : CU_OK; }
 SIM cu_result cuModuleUnload(void *m) { (void)m; return CU_OK; }
 SIM cu_result cuModuleGetFunction(void **f, void *m, const char *name) {
     const char *found;
@@ -117,7 +118,7 @@ SIM cu_result cuEventElapsedTime(float *ms, void *a, void *b) { (void)a, (void)b
 static cu_result start(const char *name, const unsigned *grid, const unsigned *block, unsigned shared, const void *args) {
     if (lost) return 719;
     launches++;
-    if (getenv("TL_SIM_BREAK")) lost = true;
+    if (getenv("TL_SIM_BREAK") || (getenv("TL_SIM_BREAK_AFTER") && launches > setting("TL_SIM_BREAK_AFTER", 0))) lost = true;
     return lost ? 719 : simt_launch(name, grid, block, shared, args) == 0 ? CU_OK : 1;
 }
 SIM cu_result cuLaunchKernelEx(const cu_launch *l, void *f, void **params, void **extra) {

@@ -1,9 +1,11 @@
 """How far an engine is from exact: the mean KL divergence of its token probabilities from those of a float32 forward pass
 over the same dequantized weights (oracle.py), on the three texts of texts/; beside it that of llama.cpp.
 
-    kl.py --tl build/tl [--llama] [--limit 6e-3] [--threads N] [MODEL ...]
+    kl.py --tl build/tl [--llama] [--limit 6e-3] [--threads N] [--device cuda] [--cache-type f16] [MODEL ...]
 
 MODEL is a name that `tl models` lists or a path; without one all models that are ready.
+
+--device: tl's are those of that device; beside them the mean KL from the probabilities that tl has on the CPU, and both perplexities.
 
 --llama needs the package llama-cpp-python. Exit status 1 when tl's mean over the texts is above --limit, or above llama.cpp's.
 """
@@ -21,12 +23,14 @@ import oracle
 TEXTS = sorted((pathlib.Path(__file__).parent / "texts").glob("*.txt"))
 
 
-def tl_score(a, model, text, folder):
-    """Ids and logits of the text, by `tl score`."""
+def tl_score(a, model, text, folder, device=None):
+    """Ids, logits and perplexity of the text, by `tl score`."""
     out = pathlib.Path(folder) / "logits.npy"
     threads = ["-t", str(a.threads)] if a.threads else []
-    done = subprocess.run([a.tl, "score", "-m", model, "-f", text, "--json", "--logits", out, *threads], check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)["ids"], np.load(out)
+    where = (["--device", device] if device else []) + (["--cache-type", a.cache_type] if a.cache_type else [])
+    done = subprocess.run([a.tl, "score", "-m", model, "-f", text, "--json", "--logits", out, *threads, *where], check=True, stdout=subprocess.PIPE)
+    said = json.loads(done.stdout)
+    return said["ids"], np.load(out), said["perplexity"]
 
 
 def llama_logits(model, ids, threads):
@@ -64,6 +68,8 @@ def main():
     parser.add_argument("--llama", action="store_true")
     parser.add_argument("--limit", type=float)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device")
+    parser.add_argument("--cache-type")
     parser.add_argument("--text", help="only this one of the texts")
     parser.add_argument("--if-ready", action="store_true", help="exit with 77 when a model has not been fetched")
     parser.add_argument("models", nargs="*")
@@ -77,15 +83,18 @@ def main():
         sys.exit(77)
     for model in [ready.get(name, name) for name in a.models] or ready.values():
         with tempfile.TemporaryDirectory() as folder:
-            got = [tl_score(a, model, text, folder) for text in texts]
-        exact = oracle.forward_all(model, [ids for ids, _ in got])
-        ours = [oracle.mean_kl(want, logits) for want, (_, logits) in zip(exact, got)]
-        theirs = [oracle.mean_kl(want, llama_logits(model, ids, a.threads)) for want, (ids, _) in zip(exact, got)] if a.llama else []
-        for i, (text, (ids, _)) in enumerate(zip(texts, got)):
+            got = [tl_score(a, model, text, folder, a.device) for text in texts]
+            cpu = [tl_score(a, model, text, folder, "cpu") for text in texts] if a.device else []
+        exact = oracle.forward_all(model, [ids for ids, _, _ in got])
+        ours = [oracle.mean_kl(want, logits) for want, (_, logits, _) in zip(exact, got)]
+        theirs = [oracle.mean_kl(want, llama_logits(model, ids, a.threads)) for want, (ids, _, _) in zip(exact, got)] if a.llama else []
+        for i, (text, (ids, logits, perplexity)) in enumerate(zip(texts, got)):
             if len(ids) <= 100:
                 sys.exit(f"{text} has only {len(ids)} tokens")
             line = f"{pathlib.Path(model).stem:20} {text.stem:8} {len(ids):4} tokens  tl {ours[i]:.3e}"
-            print(line + (f"  llama.cpp {theirs[i]:.3e}" if theirs else ""))
+            if cpu:
+                line += f"  the CPU's {oracle.mean_kl(exact[i], cpu[i][1]):.3e}, from the CPU's {oracle.mean_kl(cpu[i][1], logits):.3e}, perplexity {perplexity:.4f} and {cpu[i][2]:.4f}"
+            print(line + (f"  llama.cpp {theirs[i]:.3e}" if theirs else ""), flush=True)
         mean = float(np.mean(ours))
         too_far = not mean <= (a.limit or float("inf")) or bool(theirs and mean > np.mean(theirs))
         failed |= too_far
