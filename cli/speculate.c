@@ -86,11 +86,18 @@ static size_t from_model(speculation *s, int32_t *out, size_t most) {
     return most;
 }
 
+// How many guesses can be wrong before more is lost than may be: two steps, and 1.5 % of all.
+static size_t affordable(const speculation *s) {
+    double room = 2 + 0.015 * (double)s->steps - s->lost, row = s->row_cost > 0.02 ? s->row_cost : s->row_cost > 0 ? 0.02 : 0.35;
+    return room > row ? (size_t)(room / row) : 0;
+}
+
 size_t speculation_guess(speculation *s, int32_t *out, size_t most) {
     if (s->mode == SPEC_OFF || s->n == 0) return 0;
     if (s->mode == SPEC_AUTO && s->wait > 0) return s->wait--, 0;
     if (s->length == 0) s->length = s->small ? 4 : 8;
     if (most > (size_t)s->length) most = (size_t)s->length;
+    if (s->mode == SPEC_AUTO && most > affordable(s)) most = affordable(s);
     if (most == 0 || (s->mode == SPEC_AUTO && s->step_one == 0)) return 0; // first what a step costs without
     return s->small ? from_model(s, out, most) : from_text(s, out, most);
 }
@@ -99,12 +106,18 @@ size_t speculation_guess(speculation *s, int32_t *out, size_t most) {
 void speculation_report(speculation *s, size_t guessed, size_t right, double seconds) {
     if (guessed == 0) {
         s->step_one = s->step_one == 0 || seconds < s->step_one ? seconds : s->step_one + 0.05 * (seconds - s->step_one);
+        s->steps++;
         return;
     }
     s->guessed += (int64_t)guessed, s->right += (int64_t)right;
     if (right == guessed) s->length = s->length * 2 < DRAFT_MOST ? s->length * 2 : DRAFT_MOST;
     else if (right * 2 < guessed) s->length = s->length > 4 ? s->length / 2 : s->length > 2 && s->small ? s->length - 1 : s->length;
     if (s->step_one == 0) return;
+    double cost = seconds / s->step_one, row = (cost - 1) / (double)guessed;
+    s->row_cost = s->row_cost == 0 ? row : s->row_cost + 0.3 * (row - s->row_cost);
+    s->steps += (int64_t)right + 1;
+    s->lost += cost - (double)(right + 1);
+    if (s->lost < -2) s->lost = -2; // what was won is not there to be thrown away
     double now = seconds / ((double)(right + 1) * s->step_one);
     s->ratio = s->ratio == 0 ? now : s->ratio + 0.3 * (now - s->ratio);
     if (s->ratio < 1) {

@@ -17,6 +17,8 @@ typedef struct speculation {
     size_t n, cap, n_small; // n_small: how much of it the small model's cache holds
     // -- what it costs and brings --
     double step_one, ratio; // seconds of a step without guesses; time with guesses by time without, lately
+    double lost, row_cost; // in steps without guesses: lost by guessing so far, and the cost of one guess in a step
+    int64_t steps;         // that the text would have taken without guesses
     int64_t wait, pause;    // tokens to go without guessing; how many the next time
     int length;             // of the next guess
     int64_t guessed, right; // tokens, in all
