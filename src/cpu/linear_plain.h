@@ -2,7 +2,7 @@
 // by linear_simd.h. Every output is one chain y = fma(W[n, k], x[k], y), k upwards, as in linear_ref.c: speed comes from
 // many outputs at a time, never from splitting k.
 //
-// One row: WIDE_GROUPS groups of 16 weight rows walk k together, weights converted in registers. More rows: PLAIN_K
+// One row: PLAIN_STREAMS groups of 16 weight rows walk k together, weights converted in registers. More rows: PLAIN_K
 // values of k of a group meet all rows, up to TALL at a time, with the sums in a small array; from more than FEW_MOST rows
 // on, the values are converted to float32 once for all of them, and a tile meets PLAIN_SPAN groups.
 
@@ -13,7 +13,8 @@ enum {
     PLAIN_SPAN = HALVES == 1 ? 2 : 1, // groups of a tile; a divisor of PLAIN_GROUPS
     PLAIN_VECS = PLAIN_SPAN * HALVES,
     TALL = HALVES == 1 ? 8 : HALVES == 2 ? 6 : 5, // rows of a tile, at least 4: enough sums to hide their latency
-    WIDE_GROUPS = 4,      // groups of 16 weight rows that a single row meets together
+    PLAIN_STREAMS = 2,    // groups of 16 weight rows that a single row meets together,
+    PLAIN_AHEAD = 6 << 10, // and how far in advance it asks for each
 };
 
 // Bytes of a step of k, and its length: 1, or 2 where bfloat16 lies in pairs.
@@ -28,10 +29,12 @@ INLINE VF plain_at(tl_dtype t, const uint8_t *g, int i, int h) {
     return vf_bits(i ? vi_and(pair, vi_splat(0xffff0000)) : vi_sll(pair, 16));
 }
 
-INLINE void plain_direct(tl_dtype t, int groups, const cpu_matrix *w, const float *x, float *y, int64_t n0, int64_t lanes) {
-    const uint8_t *g = linear_group(w, n0);
-    size_t group_bytes = linear_group_bytes(t, w->k);
-    VF acc[WIDE_GROUPS][HALVES];
+// Groups from n0 on, `apart` rows apart; lanes: rows up to the matrix's or the range's end.
+INLINE void plain_direct(tl_dtype t, int groups, const cpu_matrix *w, const float *x, float *y, int64_t n0, int64_t lanes, int64_t apart) {
+    const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1);
+    size_t stream = linear_group_bytes(t, w->k) * (size_t)(apart / LINEAR_ROWS);
+    size_t ahead = (size_t)(end - g) > PLAIN_AHEAD + stream ? PLAIN_AHEAD : 0;
+    VF acc[PLAIN_STREAMS][HALVES];
     for (int c = 0; c < groups; c++)
         for (int h = 0; h < HALVES; h++) acc[c][h] = vf_splat(0);
     for (int64_t k = 0; k < w->k; k += plain_step(t), g += plain_bytes(t)) {
@@ -41,13 +44,13 @@ INLINE void plain_direct(tl_dtype t, int groups, const cpu_matrix *w, const floa
             VF a = vf_bcast(x + k + i);
             UNROLL
             for (int c = 0; c < groups; c++) {
-                if (i == 0) __builtin_prefetch(g + (size_t)c * group_bytes + AHEAD / 4);
+                if (i == 0) __builtin_prefetch(g + (size_t)c * stream + ahead);
                 UNROLL
-                for (int h = 0; h < HALVES; h++) acc[c][h] = vf_fma(plain_at(t, g + (size_t)c * group_bytes, i, h), a, acc[c][h]);
+                for (int h = 0; h < HALVES; h++) acc[c][h] = vf_fma(plain_at(t, g + (size_t)c * stream, i, h), a, acc[c][h]);
             }
         }
     }
-    for (int c = 0; c < groups; c++) store_lanes(y + LINEAR_ROWS * c, lanes - LINEAR_ROWS * c, acc[c]);
+    for (int c = 0; c < groups; c++) store_lanes(y + apart * c, lanes - apart * c, acc[c]);
 }
 
 // `count` values of k of a group as float32 [count][16].
@@ -152,9 +155,11 @@ INLINE void plain_many(tl_dtype t, const cpu_matrix *w, const uint8_t *x, size_t
             memcpy(y + r * ldy + n, sum[c] + r * LINEAR_ROWS, (size_t)(n1 - n < LINEAR_ROWS ? n1 - n : LINEAR_ROWS) * sizeof(float));
 }
 
+// Two groups walk k together, from the two halves of the range: one alone would wait for its own sums.
 INLINE void plain_one(tl_dtype t, const cpu_matrix *w, const float *x, float *y, int64_t n, int64_t n1) {
-    for (; n + WIDE_GROUPS * LINEAR_ROWS <= n1; n += WIDE_GROUPS * LINEAR_ROWS) plain_direct(t, WIDE_GROUPS, w, x, y + n, n, n1 - n);
-    for (; n < n1; n += LINEAR_ROWS) plain_direct(t, 1, w, x, y + n, n, n1 - n);
+    int64_t half = (n1 - n) / (PLAIN_STREAMS * LINEAR_ROWS) * LINEAR_ROWS;
+    for (int64_t i = 0; i < half; i += LINEAR_ROWS) plain_direct(t, PLAIN_STREAMS, w, x, y + n + i, n + i, n1 - n - i, half);
+    for (y += n + PLAIN_STREAMS * half, n += PLAIN_STREAMS * half; n < n1; n += LINEAR_ROWS, y += LINEAR_ROWS) plain_direct(t, 1, w, x, y, n, n1 - n, LINEAR_ROWS);
 }
 
 INLINE void plain_type(tl_dtype t, const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
