@@ -45,7 +45,7 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
     tl_watch w;
     tl_error err;
     (void)logits;
-    for (size_t i = 0; i < l->layers; i++) {
+    for (size_t i = 0; i < l->layers && !inside_stopped(); i++) {
         tl_session_watch_at(l->o->session, i, &w);
         size_t vocab = (size_t)w.size[1];
         if (!l->values && !(l->values = malloc((size_t)tl_session_n_batch(l->o->session) * vocab * sizeof *l->values))) return fail("lens", "out of memory");

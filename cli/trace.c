@@ -53,7 +53,7 @@ static int write_values(const trace *t, watched *v, const tl_watch *w, const flo
 static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
     trace *t = ctx;
     (void)from, (void)rows, (void)logits;
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n && !inside_stopped(); i++) {
         tl_watch w;
         tl_error err;
         tl_session_watch_at(t->s, i, &w);
