@@ -317,7 +317,7 @@ int cli_chat(int argc, char **argv) {
     if (json && (log || show_probs)) return args_wrong("chat", "give either --json or %s", log ? "--log FILE" : "--show-probs");
     opened o;
     chat c = {.o = &o, .model = &model, .sampling = &sampling, .limits = &limits, .show_probs = show_probs, .log = log, .json = json};
-    if ((status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
+    if ((status = chat_check_log(&c)) != 0 || (status = open_model("chat", &model, TL_MODEL_WHOLE, &o)) != 0) return status;
     status = chat_with(&c, system, most, session);
     opened_free(&o);
     return status;

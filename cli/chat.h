@@ -35,6 +35,7 @@ int chat_load(chat *c, const char *path);
 // chat_log.c: --json and --log. 0, or the exit status after its message.
 void chat_note_line(chat *c, const char *line); // before it is obeyed
 int chat_write_json(const char *path, const json_t *value);
+int chat_check_log(const chat *c);
 int chat_end_log(chat *c);
 void chat_free_log(chat *c);
 // Obeys "/word rest". Returns 0, or an exit status after its message (which does not end the conversation).

@@ -38,6 +38,15 @@ int chat_write_json(const char *path, const json_t *value) {
     return fail("chat", "%s: %s", path, strerror(reason));
 }
 
+int chat_check_log(const chat *c) { // before the conversation, not after it
+    char temporary[PATH_MAX];
+    int n = c->log ? snprintf(temporary, sizeof temporary, "%s.new", c->log) : 0;
+    FILE *f = n > 0 && n < (int)sizeof temporary ? fopen(temporary, "wb") : NULL;
+    if (c->log && !f) return fail("chat", "%s: %s", c->log, n < (int)sizeof temporary ? strerror(errno) : "the name is too long");
+    if (f) fclose(f), unlink(temporary);
+    return 0;
+}
+
 int chat_end_log(chat *c) {
     if (!c->log && !c->json) return 0;
     json_t *all = log_json(c);

@@ -260,6 +260,11 @@ int diff_values(const diff_values_args *args) {
         c.d = calloc(c.n + 1, sizeof *c.d);
         status = c.d ? inside_run("diff", c.a.o.session, c.ids, c.tokens, on_step, &c) : fail("diff", "out of memory");
     }
+    size_t found = 0;
+    for (size_t i = 0; i < c.n; i++) found += c.d[i].other;
+    if (status == 0 && !found)
+        status = c.b.folder ? fail("diff", "%s: none of the %zu values that are compared is there as a .npy file; `tl trace --npy` writes them", c.b.folder, c.n)
+                            : fail("diff", "none of the %zu values that are compared has a name that B has, too", c.n);
     if (status == 0) status = args->inside.json ? print_values_json(&c) : print_text(&c);
     opened_free(&c.a.o), opened_free(&c.b.o);
     free(c.ids), free(c.d), free(c.a.values), free(c.b.values), free(c.b.file);

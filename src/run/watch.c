@@ -10,7 +10,29 @@ void binding_key(const ev_binding *b, sbuf *out) {
 }
 
 // ---- choosing ------------------------------------------------------------------------------------
+// The name is there, and what limits it leaves nothing: where the name gets its values.
+static bool only_elsewhere(const watch_list *w, const watch_pattern *p, sbuf *where) {
+    watch_pattern any = *p;
+    int at = 0;
+    any.n_limits = any.line = any.nth = 0;
+    for (size_t i = 0; i < w->all.n; i++) {
+        const ev_binding *b = &w->all.p[i];
+        int line = 0, col;
+        if (!pattern_matches(&any, b) || !b->at.src) continue;
+        span_line_col(b->at, &line, &col);
+        if (line > at) sbuf_printf(where, "%s%d%s", at ? ", " : "", line, b->n_loops ? "" : " (outside of layers)"); // in the order of the program
+        at = line > at ? line : at;
+    }
+    return at > 0;
+}
+
 static tl_status nothing(const watch_list *w, const watch_pattern *p, tl_error *err) {
+    sbuf lines = {0};
+    if (only_elsewhere(w, p, &lines)) {
+        tl_status there = err_set(err, TL_E_USAGE, "\"%s\" leaves no value: the name gets one in line %s; layers are 0 to %" PRId64, p->text, lines.p ? lines.p : "", p->layers - 1);
+        sbuf_free(&lines);
+        return there;
+    }
     sbuf names = {0};
     map seen = {0};
     for (size_t i = 0; i < w->all.n && names.n < 600; i++) {

@@ -100,6 +100,15 @@ class Inside(common.ModelCase):
         self.assertEqual(a, b)
         self.assertNotEqual(a, self.tl("score", "-m", self.model, "--ids", IDS)[0])
 
+    def test_no_such_value(self):
+        trace = lambda pattern: self.tl("trace", "-m", self.model, "--ids", IDS, "--watch", pattern, status=2)[1].decode()
+        self.assertIn("there are: at, Sees", trace("Nothing"))
+        for pattern in ("X[l=99]", "X@12", "X[l=0]#7"):
+            self.assertIn("the name gets one in line 48 (outside of layers), 58, 63; layers are 0 to 1", trace(pattern))
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.assertIn(b"none of the", self.tl("diff", self.model, empty, "--ids", IDS, status=1)[1])
+
     def test_set_in_a_conversation(self):
         chat = lambda *more: self.tl("chat", "-m", self.model, "-n", 12, "--temp", 0, *more, text="hello\nthe hello\n")[0]
         reply = lambda *more: self.tl("generate", "-m", self.model, "-n", 12, "--temp", 0, "--chat", "-p", "hello", *more)[0]
