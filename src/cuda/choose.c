@@ -98,6 +98,11 @@ static void write_edits(const cuda_choice *c, sample_edit *to) {
     for (size_t i = c->n_bias; i < c->n_bias + c->n_said; i++) to[i] = (sample_edit){.id = c->edits[i].id, .u.count = c->edits[i].count};
 }
 
+static void write_row(const cuda_choice *c, sample_row *r) { // without mask and edits
+    *r = (sample_row){.x = c->x, .u = c->u, .k = c->k, .n_ops = c->n_ops, .min_keep = c->min_keep, .repeat = c->repeat, .frequency = c->frequency, .presence = c->presence, .mask = -1};
+    for (int o = 0; o < c->n_ops; o++) r->op[o] = c->op[o].kind, r->value[o] = c->op[o].value;
+}
+
 // Lays the rows' data out; with `host` it is written there.
 static size_t write_rows(const cuda_choice *rows, int n_rows, int64_t n, sample_row *to, char *host) {
     size_t at = 0, words = (size_t)(n + 63) / 64 * sizeof(uint64_t);
@@ -112,12 +117,29 @@ static size_t write_rows(const cuda_choice *rows, int n_rows, int64_t n, sample_
         }
         if (!host) continue;
         sample_row *r = &to[i];
-        *r = (sample_row){.x = c->x, .u = c->u, .k = c->k, .n_ops = c->n_ops, .min_keep = c->min_keep, .repeat = c->repeat, .frequency = c->frequency, .presence = c->presence,
-                          .n_bias = (int32_t)c->n_bias, .n_said = (int32_t)c->n_said, .mask = mask, .bias = (int64_t)edits, .said = (int64_t)(edits + c->n_bias * sizeof(sample_edit))};
-        for (int o = 0; o < c->n_ops; o++) r->op[o] = c->op[o].kind, r->value[o] = c->op[o].value;
+        write_row(c, r);
+        r->n_bias = (int32_t)c->n_bias, r->n_said = (int32_t)c->n_said, r->mask = mask;
+        r->bias = (int64_t)edits, r->said = (int64_t)(edits + c->n_bias * sizeof(sample_edit));
         write_edits(c, (sample_edit *)(void *)(host + edits));
     }
     return at;
+}
+
+// Few rows without masks and edits travel with the launch, which saves a transfer.
+static bool fit_inline(const cuda_choice *rows, int n_rows, sample_pick_args *a) {
+    if (n_rows > SAMPLE_INLINE) return false;
+    for (int i = 0; i < n_rows; i++) {
+        if (rows[i].mask || rows[i].n_bias || rows[i].n_said) return false;
+        write_row(&rows[i], &a->row[i]);
+    }
+    return true;
+}
+
+static tl_status send_rows(cuda_chooser *c, const cuda_choice *rows, int n_rows, int64_t n, sample_pick_args *a, tl_error *err) {
+    TL_TRY(input_room(c, write_rows(rows, n_rows, n, NULL, NULL), err));
+    size_t bytes = write_rows(rows, n_rows, n, (sample_row *)(void *)c->host, c->host);
+    a->rows = c->input, a->data = c->input;
+    return cuda_send(c->d, c->input, c->host, bytes, err);
 }
 
 tl_status cuda_choose(cuda_chooser *c, const cuda_choice *rows, int n_rows, int64_t n, tl_error *err) {
@@ -126,10 +148,8 @@ tl_status cuda_choose(cuda_chooser *c, const cuda_choice *rows, int n_rows, int6
     for (int i = 0; i < n_rows; i++) room = rows[i].k > room ? rows[i].k : room;
     TL_TRY(row_room(c, n_rows, err));
     TL_TRY(found_room(c, (size_t)n_rows * (size_t)chunks * (size_t)room, err));
-    TL_TRY(input_room(c, write_rows(rows, n_rows, n, NULL, NULL), err));
-    size_t bytes = write_rows(rows, n_rows, n, (sample_row *)(void *)c->host, c->host);
-    TL_TRY(cuda_send(c->d, c->input, c->host, bytes, err));
-    sample_pick_args a = {.rows = c->input, .data = c->input, .n = n, .room = room, .found = c->found, .counter = c->counter, .ids = c->ids, .ids_host = c->ids_mapped};
+    sample_pick_args a = {.n = n, .room = room, .found = c->found, .counter = c->counter, .ids = c->ids, .ids_host = c->ids_mapped};
+    if (!fit_inline(rows, n_rows, &a)) TL_TRY(send_rows(c, rows, n_rows, n, &a, err));
     TL_TRY(cuda_launch(c->d, "sample_pick", (unsigned)chunks, (unsigned)n_rows, 1, SAMPLE_THREADS, 0, &a, sizeof a, 0, err));
     TL_TRY(cuda_point_mark(c->d, c->done, err));
     c->n_rows = n_rows;

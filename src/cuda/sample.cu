@@ -23,19 +23,48 @@ DEV uint64_t entry_of(float x, uint32_t id) {
     return key ? (uint64_t)key << 32 | (uint32_t)~id : 0;
 }
 
+DEV int warp_count(int n) { // sum over the warp
+#ifdef TL_SIMT
+    for (int d = 16; d; d >>= 1) n += __shfl_xor_sync(0xffffffffu, n, d);
+    return n;
+#else
+    return __reduce_add_sync(0xffffffffu, n);
+#endif
+}
+
 // Sum over the block, in every thread. `sums`: two of them, used in turn.
 DEV int block_sum(int n, int (*sums)[WARPS], int turn) {
-    for (int d = 16; d; d >>= 1) n += __shfl_xor_sync(0xffffffffu, n, d);
+    n = warp_count(n);
     if (threadIdx.x % 32 == 0) sums[turn & 1][threadIdx.x / 32] = n;
     __syncthreads();
     n = 0;
+#pragma unroll
     for (int w = 0; w < WARPS; w++) n += sums[turn & 1][w];
     return n;
 }
 
+DEV uint64_t block_max(const uint64_t (&e)[EACH], unsigned long long *tops) { // tops: [WARPS]
+    uint64_t top = 0;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) top = e[i] > top ? e[i] : top;
+    for (int d = 16; d; d >>= 1) {
+        uint64_t other = __shfl_xor_sync(0xffffffffu, top, d);
+        top = other > top ? other : top;
+    }
+    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) top = tops[w] > top ? tops[w] : top;
+    return top;
+}
+
 // The k-th largest of the block's entries (all different, 0: absent), or the smallest where there are fewer; 1: there are none.
-DEV uint64_t kth_largest(const uint64_t (&e)[EACH], int k, int (*sums)[WARPS]) {
+DEV uint64_t kth_largest(const uint64_t (&e)[EACH], int k, int (*sums)[WARPS], unsigned long long *tops) {
     int turn = 0, there = 0;
+    if (k == 1) {
+        uint64_t top = block_max(e, tops);
+        return top ? top : 1;
+    }
 #pragma unroll
     for (int i = 0; i < EACH; i++) there += e[i] != 0;
     there = block_sum(there, sums, turn++);
@@ -89,9 +118,20 @@ DEV void edit_logits(const sample_pick_args &a, const sample_row &r, float *x, i
     if (r.n_said) __syncthreads();
 }
 
-DEV void load_chunk(const sample_pick_args &a, const sample_row &r, int64_t first, int n, float *x) {
+DEV void load_entries(const sample_pick_args &a, const sample_row &r, int64_t first, int n, float *x, uint64_t (&e)[EACH]) {
     const uint32_t *mask = r.mask < 0 ? 0 : (const uint32_t *)(a.data + r.mask);
     const float *from = r.x + first;
+    if (!mask && !r.n_bias && !r.n_said) {
+        float v[EACH];
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            int at = i * SAMPLE_THREADS + (int)threadIdx.x;
+            v[i] = at < n ? from[at] : __uint_as_float(0x7fc00000u);
+        }
+#pragma unroll
+        for (int i = 0; i < EACH; i++) e[i] = entry_of(v[i], (uint32_t)(first + i * SAMPLE_THREADS + (int)threadIdx.x));
+        return;
+    }
     for (int i = (int)threadIdx.x; i < SAMPLE_CHUNK; i += SAMPLE_THREADS) {
         float v = __uint_as_float(0x7fc00000u);
         if (i < n && (!mask || (mask[(first + i) / 32] >> ((first + i) % 32) & 1))) v = from[i];
@@ -99,6 +139,10 @@ DEV void load_chunk(const sample_pick_args &a, const sample_row &r, int64_t firs
     }
     __syncthreads();
     edit_logits(a, r, x, first, n);
+    for (int i = 0; i < EACH; i++) {
+        int at = i * SAMPLE_THREADS + (int)threadIdx.x;
+        e[i] = entry_of(x[at], (uint32_t)(first + at));
+    }
 }
 
 // ---- the rest of the chain, over `n` candidates in order ----------------------------------------------------
@@ -112,8 +156,7 @@ struct candidates {
 // sample_set.c's set_largest: an infinite largest leaves only its equals, with logit 0. False: there are none.
 DEV bool largest(candidates *c) {
     if (threadIdx.x == 0) {
-        float best = c->n ? c->x[0] : 0;
-        for (int i = 1; i < c->n; i++) best = c->x[i] > best ? c->x[i] : best;
+        float best = c->n ? c->x[0] : 0; // they are in order
         if (c->n && (best == INFINITY || best == -INFINITY)) {
             int kept = 0;
             for (int i = 0; i < c->n; i++)
@@ -135,6 +178,7 @@ DEV void weigh(candidates *c) {
 
 DEV double total(const candidates *c) {
     double sum = 0;
+#pragma unroll 8
     for (int i = 0; i < c->n; i++) sum += (double)c->w[i];
     return sum;
 }
@@ -199,9 +243,11 @@ DEV int choose(candidates *c, const sample_row &r) {
 // The candidates of best[k] (in no order, 0: none) in their order.
 DEV void sort_candidates(candidates *c, const unsigned long long *best, int k) {
     int i = (int)threadIdx.x, n = 0;
+#pragma unroll 8
     for (int j = 0; j < k; j++) n += best[j] != 0;
     if (i < k && best[i]) {
         int rank = 0;
+#pragma unroll 8
         for (int j = 0; j < k; j++) rank += best[j] > best[i];
         c->x[rank] = logit_of((uint32_t)(best[i] >> 32));
         c->id[rank] = (int)~(uint32_t)best[i];
@@ -215,18 +261,14 @@ CUDA_KERNEL(sample_pick, sample_pick_args, SAMPLE_THREADS) {
     __shared__ int sums[2][WARPS], count, is_last;
     __shared__ candidates c;
     __shared__ unsigned long long best[SAMPLE_MOST];
-    const sample_row &r = a.rows[blockIdx.y];
+    __shared__ unsigned long long tops[WARPS];
+    const sample_row &r = a.rows ? a.rows[blockIdx.y] : a.row[blockIdx.y];
     int64_t first = (int64_t)blockIdx.x * SAMPLE_CHUNK;
     int chunks = (int)gridDim.x, n = a.n - first < SAMPLE_CHUNK ? (int)(a.n - first) : SAMPLE_CHUNK;
     unsigned long long *found = a.found + (int64_t)blockIdx.y * chunks * a.room;
     uint64_t e[EACH];
-    load_chunk(a, r, first, n, x);
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int at = i * SAMPLE_THREADS + (int)threadIdx.x;
-        e[i] = entry_of(x[at], (uint32_t)(first + at));
-    }
-    gather(e, kth_largest(e, r.k, sums), found + blockIdx.x * a.room, a.room, &count);
+    load_entries(a, r, first, n, x, e);
+    gather(e, kth_largest(e, r.k, sums, tops), found + blockIdx.x * a.room, a.room, &count);
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) is_last = atomicInc(a.counter + blockIdx.y, (unsigned)chunks - 1) == (unsigned)chunks - 1;
@@ -238,7 +280,7 @@ CUDA_KERNEL(sample_pick, sample_pick_args, SAMPLE_THREADS) {
         int at = i * SAMPLE_THREADS + (int)threadIdx.x;
         e[i] = at < chunks * a.room ? __ldcg(found + at) : 0;
     }
-    gather(e, kth_largest(e, r.k, sums), best, r.k, &count);
+    gather(e, kth_largest(e, r.k, sums, tops), best, r.k, &count);
     __syncthreads();
     sort_candidates(&c, best, r.k);
     int id = r.k == 1 ? (c.n ? c.id[0] : -1) : choose(&c, r);

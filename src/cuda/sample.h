@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 // CHUNK: logits of a block. MOST: what top_k may leave. The chunks' best together are at most one chunk.
-enum { SAMPLE_THREADS = 256, SAMPLE_CHUNK = 4096, SAMPLE_MOST = 256, SAMPLE_OPS = 4 };
+enum { SAMPLE_THREADS = 256, SAMPLE_CHUNK = 4096, SAMPLE_MOST = 256, SAMPLE_OPS = 4, SAMPLE_INLINE = 8 };
 #ifndef __CUDACC__
 static inline int64_t sample_chunks(int64_t n) { return (n + SAMPLE_CHUNK - 1) / SAMPLE_CHUNK; }
 // Can the best k of n be chosen among?
@@ -32,7 +32,8 @@ typedef struct sample_row {
 } sample_row;
 
 typedef struct sample_pick_args { // grid: chunks, rows
-    const sample_row *rows;
+    const sample_row *rows; // NULL: they are in `row`, and there is no data
+    sample_row row[SAMPLE_INLINE];
     const char *data;
     int64_t n;
     int32_t room, pad;       // entries of `found` for a chunk: the largest k
