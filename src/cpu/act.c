@@ -8,7 +8,8 @@ static const size_t block_bytes[ACT_KINDS] = {[ACT_Q8] = sizeof(act_q8), [ACT_Q1
 
 size_t act_bytes(act_kind kind, int64_t k) {
     size_t bytes = value_bytes[kind] ? (size_t)k * value_bytes[kind] : (size_t)act_blocks(k) * block_bytes[kind];
-    return (bytes + 63) / 64 * 64;
+    bytes = (bytes + 63) / 64 * 64;
+    return kind == ACT_BF16 && bytes % ACT_CLASH == 0 ? bytes + ACT_APART : bytes;
 }
 
 // The largest magnitude, as the bits order it: a NaN is above infinity, which is above every number.

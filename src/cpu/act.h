@@ -10,6 +10,7 @@
 #define TL_CPU_ACT_H
 #include "cpu/kernels.h"
 
+enum { ACT_CLASH = 1024, ACT_APART = 11 * 64 }; // such rows of ACT_BF16 are kept apart: six of them must not share the sets of a cache
 enum { ACT_BLOCK = 32, ACT_BASE = 254, ACT_WIDE_MAX = ACT_BASE * 127 };
 #define ACT_TINY 1e-30f // blocks whose largest magnitude is below this are stored as zeros (127 / max must stay finite)
 

@@ -15,7 +15,7 @@ enum {
     PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
-    GROUP_ROWS = 128,        // share the work of unpacking weights
+    GROUP_ROWS = 256,        // share the work of unpacking weights
     GROUP_STEP = 8,          // rows that kernels take together at most
 };
 
