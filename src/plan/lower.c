@@ -374,7 +374,7 @@ static bool plain_ints(const reader *s) { return s->kind == SRC_I32 && s->offset
 static tl_status lower_attention(lowering *l, const ir_node *n) {
     const ir_state *ks = n->state2, *vs = n->state3;
     if (l->p->device && ks->type == DT_Q4_0)
-        return err_set(l->err, TL_E_UNSUPPORTED, "a cache of type q4_0 on a GPU: there are f16, q8_0 (half of f16's memory) and f32; --cache-type says which, --device cpu has q4_0");
+        return err_set(l->err, TL_E_UNSUPPORTED, "a cache of type q4_0 on a GPU: there are f16, q8_0 (half of f16's memory) and f32 (--cache-type)");
     bool blocks = ks->type == DT_Q8_0 || ks->type == DT_Q4_0;
     bool known = ks->type == DT_F16 || ks->type == DT_F32 || (blocks && n->u.attn.dk % 32 == 0 && n->u.attn.dv % 32 == 0);
     if (ks->type != vs->type || !known)

@@ -39,7 +39,7 @@ static bool known(const plan *p, const ir_node *n) {
 }
 
 static tl_status no_split(const char *why, tl_error *err) {
-    return err_set(err, TL_E_UNSUPPORTED, "this program's layers cannot be split between a GPU and the CPU (%s): give all of them to one, without --gpu-layers", why);
+    return err_set(err, TL_E_USAGE, "this program's layers cannot be split between a GPU and the CPU (%s): give all of them to one, without --gpu-layers", why);
 }
 
 // The nodes of the first part that the second reads.

@@ -95,6 +95,19 @@ static tl_status end_before_logits(ir_graph *g, tl_error *err) {
     return TL_OK;
 }
 
+// What a GPU cannot compute, the CPU can: the session is there then, with a warning.
+static tl_status make_plan(tl_session *s, plan_backend *b, const plan_limits *limits, tl_error *err) {
+    tl_error why = {0};
+    tl_status st = plan_new(&s->g, b, limits, &s->p, &why);
+    if (st == TL_E_UNSUPPORTED && b->device) {
+        engine_warn(s->m->engine, "%s; this session runs on the CPU", why.message);
+        b->device = NULL;
+        st = plan_new(&s->g, b, limits, &s->p, &why);
+    }
+    if (st != TL_OK && err) *err = why;
+    return st;
+}
+
 static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype type, tl_error *err) {
     bool watched = so->watch || so->lens;
     ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a, .bindings = watched ? &s->watch.all : NULL, .lens = so->lens};
@@ -122,7 +135,7 @@ static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype typ
     b.device = so->nan_trap ? NULL : s->m->engine->device;
     if (so->nan_trap && s->m->engine->device) engine_warn(s->m->engine, "the NaN trap looks through values on the CPU, so this session runs there");
     plan_limits limits = {.max_rows = s->n_batch, .max_outs = s->n_batch, .max_slots = s->n_ctx, .device_layers = s->m->engine->o.gpu_layers};
-    TL_TRY(plan_new(&s->g, &b, &limits, &s->p, err));
+    TL_TRY(make_plan(s, &b, &limits, err));
     s->trap = so->nan_trap;
     return plan_trap(s->p, so->nan_trap, err);
 }

@@ -78,6 +78,15 @@ class Commands(ModelCase):
             self.assertEqual(list(json.loads(cpu)), list(json.loads(gpu)))
         a, b = ([x for x in json.loads(self.tl("score", "-m", self.model, "-p", TEXT, "--json", "--device", d)[0])["logprobs"] if x] for d in ("cpu", "cuda"))
         self.assertLess(np.abs(np.array(a) - b).max(), 1e-4)
+        wide = str(self.folder / "wide.gguf")
+        heads, tiny.HEADS, tiny.KV_HEADS = (tiny.HEADS, tiny.KV_HEADS), 2, 1  # of whole blocks
+        tiny.write(wide)
+        tiny.HEADS, tiny.KV_HEADS = heads
+        for cache, warnings in (("q8_0", 0), ("q4_0", 1)):
+            both = [self.tl("generate", "-m", wide, "-p", TEXT, "-n", 8, "--temp", 0, "--cache-type", cache, "--device", d) for d in ("cpu", "cuda")]
+            self.assertEqual(both[0][0], both[1][0])
+            self.assertEqual(both[1][1].count(b"warning"), warnings, both[1][1])
+        self.assertIn(b"q4_0 on a GPU", both[1][1])
         out, err = self.said("--nan-trap", "--temp", 0, device="cuda")
         self.assertEqual(err.count(b"warning"), 1)
         self.assertEqual(out, self.said("--temp", 0, device="cpu")[0])
@@ -97,7 +106,6 @@ class Commands(ModelCase):
         err = self.said(device="cuda", status=1, TL_SIM_MEMORY="9000000")[1]
         for words in (b"does not fit", b"MiB of weights", b"MiB of cache", b"--gpu-layers", b"-c N"):
             self.assertIn(words, err)
-        self.assertIn(b"q4_0 on a GPU", self.said("--cache-type", "q4_0", device="cuda", status=1)[1])
         for env, words in (({"TL_CUDA_DRIVER": "/nowhere/libcuda.so"}, b"no CUDA driver"), ({"TL_SIM_DEVICES": "-1"}, b"does not start"), ({"TL_SIM_DEVICES": "0"}, b"no CUDA device"),
                            ({"TL_SIM_CC": "75"}, b"compute capability 7.5"), ({"TL_SIM_CC": "120", "TL_SIM_NO_BINARY": "1"}, b"compute capability 12.0"),
                            ({"TL_SIM_OLD": "1"}, b"too old"), ({"TL_SIM_BREAK": "1"}, b"failed")):
