@@ -240,18 +240,42 @@ static void few_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64
     }
 }
 
+// What the panels after this one will be made of, from memory to L2: `piece` lines before each tile.
+typedef struct next_panel {
+    const uint8_t *at[GROUPS];
+    int64_t line, lines, piece; // lines: of a group
+} next_panel;
+
+static void fetch_next(next_panel *p, int64_t groups) {
+    for (int64_t i = 0; i < p->piece && p->line < p->lines * groups; i++, p->line++)
+        __builtin_prefetch(p->at[p->line / p->lines] + 64 * (p->line % p->lines), 0, 2);
+}
+
+static void find_next(next_panel *p, const cpu_matrix *w, int64_t n, int64_t groups, int64_t rows, int64_t b, int64_t blocks) {
+    size_t group = linear_group_bytes(w->type, w->k), block = group / (size_t)blocks;
+    bool last = b + PANEL >= blocks;
+    p->line = 0;
+    p->lines = last && n + 2 * groups * LINEAR_ROWS > w->n ? 0 : (int64_t)(PANEL * block / 64);
+    p->piece = p->lines * groups / (rows / 4 + 1) + 1;
+    for (int64_t i = 0; i < groups; i++)
+        p->at[i] = linear_group(w, n + i * LINEAR_ROWS) + (last ? (size_t)groups * group : (size_t)(b + PANEL) * block);
+}
+
 // Groups of rows [n, n + 16 * groups) of W, at most BATCH rows of x.
 static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t rows, float *y, int64_t ldy, int64_t n, int64_t n1) {
     _Alignas(64) uint8_t panel[GROUPS][PANEL * EXPANDED];
     _Alignas(64) float sum[GROUPS][BATCH * LINEAR_ROWS];
     const kernels *k = &table[w->type];
+    next_panel next;
     int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     size_t act = w->wide ? sizeof(act_q16) : sizeof(act_q8);
     for (int64_t i = 0; i < groups; i++) memset(sum[i], 0, (size_t)rows * LINEAR_ROWS * sizeof(float));
     for (int64_t b = 0; b < blocks; b += PANEL) {
         int64_t count = blocks - b < PANEL ? blocks - b : PANEL;
         for (int64_t i = 0; i < groups; i++) k->expand(linear_group(w, n + i * LINEAR_ROWS), b, count, panel[i]);
+        find_next(&next, w, n, groups, rows, b, blocks);
         for (int64_t r = 0; r < rows;) {
+            fetch_next(&next, groups);
             int which = next_tile(w, rows - r);
             const uint8_t *at = x + (size_t)r * stride + (size_t)b * act;
             int64_t i = 0;
