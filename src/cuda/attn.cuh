@@ -13,7 +13,7 @@
 #include "cuda/cuda.h"
 #include "cuda/dev.cuh"
 
-enum { ATTN_ENTRIES = 64, ATTN_VECTORS = 16 };
+enum { ATTN_ENTRIES = 64, ATTN_VECTORS = 16, ATTN_FRESH = -2 };
 #define ATTN_NONE (-__int_as_float(0x7f800000)) // -infinity
 
 LAYOUT int attn_stride(int width) { return 2 * ((width + 15) / 16 * 16) + 16; }
@@ -69,28 +69,50 @@ DEV void attn_load_unit(int type, const unsigned char *from, int head, int width
     *(uint4 *)(to + d * 2) = make_uint4(float_f16x2(v[0], v[1]), float_f16x2(v[2], v[3]), float_f16x2(v[4], v[5]), float_f16x2(v[6], v[7]));
 }
 
-// A chunk's K or V: slots[64] of its entries, -1 where no row reads it (zeros). Threads [0, threads) take part.
+// A chunk's K or V: slots[64] of its entries, -1 where no row reads it (zeros), -2: left as it is. Threads [0, threads) take part.
 DEV void attn_load(const cuda_attn_args &a, bool values, int head, const int *slots, unsigned char *to, int padded, int thread, int threads) {
     int width = values ? a.dv : a.dk, units = padded / 8, stride = 2 * padded + 16;
     const unsigned char *base = (const unsigned char *)(values ? a.v : a.k);
     int64_t slot_bytes = values ? a.v_slot_bytes : a.k_slot_bytes;
+    if (threads % units == 0) { // the usual widths: a thread keeps its unit
+        int unit = thread % units;
+#pragma unroll 4
+        for (int e = thread / units; e < ATTN_ENTRIES; e += threads / units) {
+            int slot = slots[e];
+            if (slot != ATTN_FRESH) attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, unit, slot >= 0, to + e * stride);
+        }
+        return;
+    }
     for (int i = thread; i < ATTN_ENTRIES * units; i += threads) {
         int e = i / units, slot = slots[e];
-        attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, i % units, slot >= 0, to + e * stride);
+        if (slot != ATTN_FRESH) attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, i % units, slot >= 0, to + e * stride);
     }
+}
+
+DEV void attn_put_q(float x0, float x1, unsigned char *hi, unsigned char *lo) {
+    uint32_t h = float_f16x2(x0, x1);
+    *(uint32_t *)hi = h;
+    *(uint32_t *)lo = float_f16x2(x0 - f16_float(h), x1 - f16_float(h >> 16));
 }
 
 // Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others.
 DEV void attn_load_q(const cuda_attn_args &a, int row0, int head0, int group, int n, int vectors, unsigned char *hi, unsigned char *lo, int thread, int threads) {
     int padded = (a.dk + 15) / 16 * 16, stride = attn_stride(a.dk);
-    for (int i = thread; i < vectors * padded / 2; i += threads) {
-        int v = i / (padded / 2), d = i % (padded / 2) * 2;
-        float x[2] = {0.0f, 0.0f};
-        if (v < n)
-            for (int j = 0; j < 2 && d + j < a.dk; j++) x[j] = a.q[(row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d + j];
-        uint32_t h = float_f16x2(x[0], x[1]);
-        *(uint32_t *)(hi + v * stride + d * 2) = h;
-        *(uint32_t *)(lo + v * stride + d * 2) = float_f16x2(x[0] - f16_float(h), x[1] - f16_float(h >> 16));
+    enum { AHEAD = 4 }; // pairs on their way at a time
+    for (int first = thread; first < vectors * padded / 2; first += AHEAD * threads) {
+        float x[AHEAD][2];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            int i = first + u * threads, v = i / (padded / 2), d = i % (padded / 2) * 2;
+            const float *from = a.q + (row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d;
+            x[u][0] = v < n && d < a.dk ? from[0] : 0.0f;
+            x[u][1] = v < n && d + 1 < a.dk ? from[1] : 0.0f;
+        }
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            int i = first + u * threads, v = i / (padded / 2), d = i % (padded / 2) * 2;
+            if (v < vectors) attn_put_q(x[u][0], x[u][1], hi + v * stride + d * 2, lo + v * stride + d * 2);
+        }
     }
 }
 
@@ -100,21 +122,29 @@ struct attn_part {
     uint32_t p[4][4];    // weights as fragments A, 16 entries each
 };
 
-DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[8][4]) {
+DEV void attn_sum_lanes(float l[2]) {
+    for (int r = 0; r < 2; r++) {
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
+    }
+}
+
+// Of N * 8 keys at k.
+template <int N> DEV void attn_scores_of(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[N][4]) {
     int stride = attn_stride(dk);
     const unsigned char *qa = q_hi + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 16, *qb = qa + (q_lo - q_hi);
     const unsigned char *kb = k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 16;
 #pragma unroll
-    for (int n = 0; n < 8; n++)
+    for (int n = 0; n < N; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) s[n][i] = 0.0f;
-#pragma unroll 1
+#pragma unroll (N > 2 ? 1 : 4)
     for (int d = 0; d < dk; d += 16) {
         uint32_t hi[4], lo[4];
         ldmatrix4(hi, qa + d * 2);
         ldmatrix4(lo, qb + d * 2);
 #pragma unroll
-        for (int n = 0; n < 8; n += 2) {
+        for (int n = 0; n < N; n += 2) {
             uint32_t b[4];
             ldmatrix4(b, kb + n * 8 * stride + d * 2);
             mma_f16(s[n], hi, b[0], b[1]);
@@ -123,6 +153,16 @@ DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const
             mma_f16(s[n + 1], lo, b[2], b[3]);
         }
     }
+}
+DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[8][4]) { attn_scores_of<8>(q_hi, q_lo, k, dk, lane, s); }
+
+// A product as a score; j: entry of the chunk that starts at entry `base`, of which [lo, hi), or their bits, are read.
+DEV float attn_score(const cuda_attn_args &a, float s, int j, int lo, int hi, const uint32_t *bits, int base) {
+    float x = s * a.scale;
+    if (a.softcap > 0) x = a.softcap * tanhf(x / a.softcap);
+    bool seen = j >= lo && j < hi;
+    if (bits && seen) seen = bits[(base + j) >> 5] >> ((base + j) & 31) & 1;
+    return seen ? x : ATTN_NONE;
 }
 
 // lo, hi: entries of the chunk that rows g and g + 8 read; bits: their mask words or NULL, base: the chunk's first list entry.
@@ -134,11 +174,7 @@ DEV void attn_weigh(const cuda_attn_args &a, const int lo[2], const int hi[2], c
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int r = i / 2, j = n * 8 + 2 * t + i % 2;
-            float x = s[n][i] * a.scale;
-            if (a.softcap > 0) x = a.softcap * tanhf(x / a.softcap);
-            bool seen = j >= lo[r] && j < hi[r];
-            if (bits[r] && seen) seen = bits[r][(base + j) >> 5] >> ((base + j) & 31) & 1;
-            s[n][i] = seen ? x : ATTN_NONE;
+            s[n][i] = attn_score(a, s[n][i], j, lo[r], hi[r], bits[r], base);
             m[r] = fmaxf(m[r], s[n][i]);
         }
 #pragma unroll
@@ -156,10 +192,9 @@ DEV void attn_weigh(const cuda_attn_args &a, const int lo[2], const int hi[2], c
             l[r] += f16_float(h >> 16);
             out->p[n / 2][n % 2 * 2 + r] = h;
         }
+    attn_sum_lanes(l);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
-        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
         out->m[r] = m[r];
         out->l[r] = l[r];
     }

@@ -1,10 +1,14 @@
-// attn_rows.cu - attention of rows that share no sequence (decoding one or many sequences).
+// attn_rows.cu - attention of rows that share no sequence (decoding one or many sequences); attn_one_*: of a single row, whose
+// queries and keys are rotated, and whose keys and values are stored, on the way.
 //
-// A block: up to 16 heads of one kv head of one row; its warps take a chunk each, load its K and V themselves and leave the
-// chunk's (m, l, values) in shared memory, which then fold in ascending order. With splits > 1, z = 0 .. splits - 1 blocks share a
+// A block: up to 16 heads of one kv head of one row. Four warps are a team and take a chunk: each multiplies 16 of its keys, then,
+// with the weights of all 64 in shared memory, a share of the value columns. Teams take neighbouring chunks and leave
+// (m, l, values) in shared memory, which fold in ascending order. With splits > 1, z = 0 .. splits - 1 blocks share a
 // row's chunks: partials go to a.work [x][y][chunk][2 + values][heads] and the last block folds them. Same operations, same bits.
-// Grid: x = rows, y = kv heads x parts of their group, z = splits. Threads: 32 x warps.
+// Grid: x = rows, y = kv heads x parts of their group, z = splits. Threads: 128 x teams.
 #include "cuda/attn.cuh"
+#include "cuda/attn_rows.h"
+#include "cuda/rotate.cuh"
 
 enum { ROWS_BATCH = 32 }; // chunks whose factors are ready at a time when work is folded
 
@@ -14,14 +18,14 @@ struct rows_memory {
     int last;
 };
 
-// Folds n chunks' partials into acc: part(c) is floats [2 + NV * 16][vectors]; element e of acc is value e / vectors of vector e % vectors.
 template <int NV> struct rows_block {
-    static constexpr int VALUES = NV * 16, PER_THREAD = VALUES * ATTN_VECTORS / 64; // 64 threads at least
+    static constexpr int VALUES = NV * 16, PER_THREAD = VALUES * ATTN_VECTORS / 128;
     const cuda_attn_args &a;
     rows_memory *s;
-    unsigned char *q_hi, *q_lo, *mine; // mine: this warp's K, then V; its partial afterwards over K
+    unsigned char *q_hi, *q_lo, *k, *v, *weights; // k, v, weights: of this team's chunk; its partial afterwards over k
+    float *tops;                                  // [16 vectors][4 warps]
     int *slots;
-    int kv, head0, group, lane, warp, warps, dk, warp_bytes;
+    int kv, head0, group, lane, warp, team, teams, thread, dk, team_bytes, own; // warp, thread: in the team; own: this row's slot, or -1
     float acc[PER_THREAD];
 
     DEV_MEMBER rows_block(const cuda_attn_args &args, unsigned char *memory) : a(args) {
@@ -29,46 +33,96 @@ template <int NV> struct rows_block {
         kv = (int)blockIdx.y / parts;
         head0 = kv * whole + part * ATTN_VECTORS;
         group = min((int)ATTN_VECTORS, whole - part * ATTN_VECTORS);
-        lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
+        team = (int)threadIdx.x / 128, teams = (int)blockDim.x / 128, thread = (int)threadIdx.x % 128;
+        warp = thread / 32, lane = thread % 32, own = -1;
         dk = (a.dk + 15) / 16 * 16;
         s = (rows_memory *)memory;
-        slots = (int *)(memory + (sizeof(rows_memory) + 15) / 16 * 16) + warp * ATTN_ENTRIES;
-        q_hi = memory + (sizeof(rows_memory) + 15) / 16 * 16 + warps * ATTN_ENTRIES * 4;
+        q_hi = memory + (sizeof(rows_memory) + 15) / 16 * 16;
         q_lo = q_hi + ATTN_VECTORS * attn_stride(dk);
-        int k_bytes = ATTN_ENTRIES * attn_stride(dk), part_bytes = (2 + VALUES) * ATTN_VECTORS * 4;
-        warp_bytes = (k_bytes > part_bytes ? k_bytes : part_bytes) + ATTN_ENTRIES * attn_stride(VALUES);
-        mine = q_lo + ATTN_VECTORS * attn_stride(dk) + warp * warp_bytes;
+        team_bytes = rows_team_bytes(a.dk, VALUES);
+        k = q_lo + ATTN_VECTORS * attn_stride(dk) + team * team_bytes;
+        v = k + rows_key_bytes(a.dk, VALUES);
+        weights = v + ATTN_ENTRIES * attn_stride(VALUES);
+        tops = (float *)(weights + ATTN_VECTORS * attn_stride(ATTN_ENTRIES));
+        slots = (int *)(tops + 4 * ATTN_VECTORS);
 #pragma unroll
         for (int i = 0; i < PER_THREAD; i++) acc[i] = 0.0f;
         if (threadIdx.x < ATTN_VECTORS) s->top[threadIdx.x] = ATTN_NONE, s->total[threadIdx.x] = 0.0f;
     }
 
-    DEV_MEMBER float *part_of(int w) const { return (float *)(mine + (w - warp) * warp_bytes); }
+    DEV_MEMBER int first_entry(const cuda_seq &seq, int c) const { return (int)((int64_t)c * ATTN_ENTRIES - seq.dropped); }
 
-    // This warp's chunk; its partial to `to`, [2 + VALUES][group].
-    DEV_MEMBER void chunk(const cuda_seq &seq, int c, int lo, int hi, const uint32_t *bits, float *to) {
-        int base = (int)((int64_t)c * ATTN_ENTRIES - seq.dropped);
-        unsigned char *k = mine, *v = mine + warp_bytes - ATTN_ENTRIES * attn_stride(VALUES);
-        for (int i = lane; i < ATTN_ENTRIES; i += 32) slots[i] = base + i >= lo && base + i < hi ? seq.slots[base + i] : -1;
-        __syncwarp();
-        attn_load(a, false, kv, slots, k, dk, lane, 32);
-        attn_load(a, true, kv, slots, v, VALUES, lane, 32);
+    // K and V of chunk c on their way; entries that this step writes itself are left out.
+    DEV_MEMBER void load(const cuda_seq &seq, int c, bool active, int lo, int hi) const {
+        int base = first_entry(seq, c);
+        if (active && thread < ATTN_ENTRIES) {
+            int slot = base + thread >= lo && base + thread < hi ? seq.slots[base + thread] : -1;
+            slots[thread] = slot >= 0 && slot == own ? (int)ATTN_FRESH : slot;
+        }
+        __syncthreads();
+        if (active) {
+            attn_load(a, false, kv, slots, k, dk, thread, 128);
+            attn_load(a, true, kv, slots, v, VALUES, thread, 128);
+        }
         cp_async_commit();
+    }
+
+    // The loaded chunk; its partial to `to`, [2 + VALUES][group].
+    DEV_MEMBER void compute(const cuda_seq &seq, int c, bool active, int lo, int hi, const uint32_t *bits, float *to) const {
+        const int g = lane >> 2, t = lane & 3, base = first_entry(seq, c), stride = attn_stride(dk);
+        float x[2][4], m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
         cp_async_wait<0>();
-        __syncwarp();
-        float score[8][4];
-        attn_part part;
-        int l[2] = {lo - base, lo - base}, h[2] = {hi - base, hi - base};
-        const uint32_t *b[2] = {bits, bits};
-        attn_scores(q_hi, q_lo, k, dk, lane, score);
-        attn_weigh(a, l, h, b, base, lane, score, &part);
-        __syncwarp(); // all lanes are done with K
-        const int g = lane >> 2, t = lane & 3;
+        __syncthreads();
+        if (active) {
+            attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
 #pragma unroll
-        for (int r = 0; r < 2; r++)
-            if (t == 0 && g + 8 * r < group) to[g + 8 * r] = part.m[r], to[group + g + 8 * r] = part.l[r];
-#pragma unroll 2
-        for (int n = 0; n < NV; n++) {
+            for (int n = 0; n < 2; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    x[n][i] = attn_score(a, x[n][i], warp * 16 + n * 8 + 2 * t + i % 2, lo - base, hi - base, bits, base);
+                    m[i / 2] = fmaxf(m[i / 2], x[n][i]);
+                }
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 1));
+                m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 2));
+                if (t == 0) tops[(g + 8 * r) * 4 + warp] = m[r];
+            }
+        }
+        __syncthreads();
+        if (active) {
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float4 w = *(const float4 *)(tops + (g + 8 * r) * 4);
+                m[r] = fmaxf(fmaxf(w.x, w.y), fmaxf(w.z, w.w));
+                float from = m[r] == ATTN_NONE ? 0.0f : m[r];
+#pragma unroll
+                for (int n = 0; n < 2; n++)
+                    *(uint32_t *)(weights + (g + 8 * r) * attn_stride(ATTN_ENTRIES) + (warp * 16 + n * 8 + 2 * t) * 2) =
+                        float_f16x2(dev_exp(x[n][2 * r] - from), dev_exp(x[n][2 * r + 1] - from));
+            }
+        }
+        __syncthreads();
+        if (!active) return;
+        attn_part part;
+#pragma unroll
+        for (int e = 0; e < 4; e++) ldmatrix4(part.p[e], weights + (lane / 8 % 2 * 8 + lane % 8) * attn_stride(ATTN_ENTRIES) + lane / 16 * 16 + e * 32);
+        if (warp == 0) {
+#pragma unroll
+            for (int n = 0; n < 8; n++)
+#pragma unroll
+                for (int r = 0; r < 2; r++) {
+                    uint32_t h = part.p[n / 2][n % 2 * 2 + r];
+                    l[r] += f16_float(h);
+                    l[r] += f16_float(h >> 16);
+                }
+            attn_sum_lanes(l);
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+                if (t == 0 && g + 8 * r < group) to[g + 8 * r] = m[r], to[group + g + 8 * r] = l[r];
+        }
+#pragma unroll
+        for (int n = warp; n < NV; n += 4) {
             float o[2][4];
             attn_values(part, v, attn_stride(VALUES), n, lane, o);
 #pragma unroll
@@ -77,10 +131,9 @@ template <int NV> struct rows_block {
                 if (vector < group) to[(2 + d) * group + vector] = o[i / 4][i % 4];
             }
         }
-        __syncwarp();
     }
 
-    // Folds n partials, the i-th at from + i * step floats (of bytes / 4).
+    // Folds n partials into acc, the i-th at from + i * step floats: element e of acc is value e / group of vector e % group.
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
         if ((int)threadIdx.x < group) {
             int i = (int)threadIdx.x;
@@ -105,7 +158,7 @@ template <int NV> struct rows_block {
         __syncthreads();
     }
 
-    DEV_MEMBER void finish(int row) {
+    DEV_MEMBER void finish(int row) const {
 #pragma unroll
         for (int j = 0; j < PER_THREAD; j++) {
             int e = (int)threadIdx.x + j * (int)blockDim.x;
@@ -115,7 +168,7 @@ template <int NV> struct rows_block {
         }
     }
 
-    DEV_MEMBER bool come_last(int index) {
+    DEV_MEMBER bool come_last(int index) const {
         __threadfence();
         __syncthreads();
         if (threadIdx.x == 0) {
@@ -127,40 +180,107 @@ template <int NV> struct rows_block {
         return s->last;
     }
 
-    DEV_MEMBER void run() {
+    // ---- a row alone, with its rotations and stores ---------------------------------------------------------
+    // Queries head0 .. to shared memory, rotated.
+    DEV_MEMBER void load_rotated(const fused_task &q) const {
+        int stride = attn_stride(dk);
+        for (int i = (int)threadIdx.x; i < ATTN_VECTORS * dk / 2; i += (int)blockDim.x) {
+            int vector = i / (dk / 2), d = i % (dk / 2) * 2, at = (head0 + vector) * a.dk + d;
+            float x0 = 0.0f, x1 = 0.0f;
+            if (vector < group && d < a.dk) x0 = rotated(q, q.x, q.cs, at);
+            if (vector < group && d + 1 < a.dk) x1 = rotated(q, q.x, q.cs, at + 1);
+            attn_put_q(x0, x1, q_hi + vector * stride + d * 2, q_lo + vector * stride + d * 2);
+        }
+    }
+
+    // This head's part of the row's keys or values: into the cache, by one of the blocks, and into the chunk that reads it.
+    DEV_MEMBER void fresh(const fused_task &task, int width, unsigned char *chunk, int stride, bool active, bool writes) const {
+        int entry = -1;
+        if (active)
+            for (int i = lane; i < ATTN_ENTRIES; i += 32)
+                if (slots[i] == ATTN_FRESH) entry = i;
+        for (int d = 16; d; d >>= 1) entry = max(entry, __shfl_xor_sync(0xffffffffu, entry, d));
+        if (entry < 0 && !(writes && team == 0)) return;
+        for (int d = thread; d < (width + 31) / 32 * 32; d += 128) { // whole warps
+            float x = d < width ? rotated(task, task.x, task.cs, kv * width + d) : 0.0f;
+            float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * width + d, x, writes && team == 0 && d < width && own >= 0);
+            if (entry >= 0 && d < width) *(uint16_t *)(chunk + entry * stride + d * 2) = (uint16_t)float_f16(stored);
+        }
+    }
+    DEV_MEMBER void clear_fresh(int width, int padded, unsigned char *chunk, int stride) const { // what is padding in an entry that was not loaded
+        for (int i = thread; i < ATTN_ENTRIES * (padded - width); i += 128)
+            if (slots[i / (padded - width)] == ATTN_FRESH) *(uint16_t *)(chunk + i / (padded - width) * stride + (width + i % (padded - width)) * 2) = 0;
+    }
+
+    DEV_MEMBER void fresh_both(const attn_one_args &one, bool active, bool writes) const {
+        fresh(one.k, a.dk, k, attn_stride(dk), active, writes);
+        fresh(one.v, a.dv, v, attn_stride(VALUES), active, writes);
+        if (active && dk > a.dk) clear_fresh(a.dk, dk, k, attn_stride(dk));
+        if (active && VALUES > a.dv) clear_fresh(a.dv, VALUES, v, attn_stride(VALUES));
+    }
+
+    DEV_MEMBER void run(const attn_one_args *one) {
+        if (one) dev_launch_next(); // lists and older entries were written before the kernel in front of this one began
+        else {
+            dev_wait();
+            dev_launch_next();
+        }
         int row = (int)blockIdx.x, lo, hi;
         const cuda_seq seq = a.seqs[a.seq[row]];
         attn_reads(a, seq, row, &lo, &hi);
-        attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
-        __syncthreads();
+        if (one) {
+            own = one->k.slot[0];
+            if (own >= one->k.limit) own = -1;
+        }
         const uint32_t *bits = a.mask ? a.mask + row * a.mask_stride : 0;
         int c0 = (int)((seq.dropped + lo) / ATTN_ENTRIES), c1 = lo < hi ? (int)((seq.dropped + hi - 1) / ATTN_ENTRIES + 1) : c0, n = c1 - c0;
-        if (a.splits == 1) {
-            for (int c = 0; c < n; c += warps) {
-                if (c + warp < n) chunk(seq, c0 + c + warp, lo, hi, bits, part_of(warp));
-                __syncthreads();
-                fold(part_of(0), warp_bytes / 4, min(warps, n - c));
-            }
-            finish(row);
-            return;
+        bool split = a.splits > 1;
+        int index = row * (int)gridDim.y + (int)blockIdx.y, first = (int)blockIdx.z * teams, step = a.splits * teams;
+        int64_t part = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
+        float *work = a.work + index * (int64_t)a.chunks * part, *shared_part = (float *)(k - team * team_bytes);
+        load(seq, c0 + first + team, first + team < n, lo, hi);
+        if (one) {
+            dev_wait();
+            load_rotated(one->q);
+            fresh_both(*one, first + team < n, blockIdx.z == 0 && head0 % (a.heads / a.kv_heads) == 0);
+        } else attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
+        for (int c = first; c < n; c += step) {
+            bool active = c + team < n;
+            if (c > first) load(seq, c0 + c + team, active, lo, hi);
+            if (c > first && one) fresh_both(*one, active, false);
+            compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
+            __syncthreads();
+            if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));
         }
-        int index = row * (int)gridDim.y + (int)blockIdx.y;
-        int64_t step = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
-        float *work = a.work + index * (int64_t)a.chunks * step;
-        for (int c = (int)blockIdx.z * warps + warp; c < n; c += a.splits * warps) chunk(seq, c0 + c, lo, hi, bits, work + c * step);
-        if (!come_last(index)) return;
-        for (int c = 0; c < n; c += ROWS_BATCH) fold(work + c * step, step, min((int)ROWS_BATCH, n - c));
+        if (split) {
+            if (!come_last(index)) return;
+            for (int c = 0; c < n; c += ROWS_BATCH) fold(work + c * part, part, min((int)ROWS_BATCH, n - c));
+        }
         finish(row);
     }
 };
 
-template <int NV> DEV void attn_row(const cuda_attn_args &a) {
+CUDA_KERNEL_MIN(attn_rows_64, cuda_attn_args, 256, 3) {
     DEV_SMEM(memory);
-    dev_wait();
-    dev_launch_next();
-    rows_block<NV>(a, memory).run();
+    rows_block<4>(a, memory).run(0);
 }
-
-CUDA_KERNEL(attn_rows_64, cuda_attn_args, 128) { attn_row<4>(a); }
-CUDA_KERNEL(attn_rows_128, cuda_attn_args, 128) { attn_row<8>(a); }
-CUDA_KERNEL(attn_rows_256, cuda_attn_args, 128) { attn_row<16>(a); }
+CUDA_KERNEL_MIN(attn_rows_128, cuda_attn_args, 256, 3) {
+    DEV_SMEM(memory);
+    rows_block<8>(a, memory).run(0);
+}
+CUDA_KERNEL(attn_rows_256, cuda_attn_args, 256) {
+    DEV_SMEM(memory);
+    rows_block<16>(a, memory).run(0);
+}
+CUDA_KERNEL(attn_one_64, attn_one_args, 512) {
+    DEV_SMEM(memory);
+    rows_block<4>(a.a, memory).run(&a);
+}
+CUDA_KERNEL(attn_one_128, attn_one_args, 512) {
+    DEV_SMEM(memory);
+    rows_block<8>(a.a, memory).run(&a);
+}
+CUDA_KERNEL(attn_one_256, attn_one_args, 256) {
+    DEV_SMEM(memory);
+    rows_block<16>(a.a, memory).run(&a);
+}

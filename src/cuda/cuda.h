@@ -37,6 +37,14 @@ typedef struct cuda_linear_args {
     int32_t tiles[CUDA_JOB_MATRICES]; // set by cuda_linear(): blocks along each matrix's strips
 } cuda_linear_args;
 
+typedef struct cuda_row_args { // one row: y = W f(x), bits as quantizing (and a norm before it) and cuda_linear() give them
+    cuda_linear_args l;        // but rows, x, ld_x
+    const float *x;            // 16-byte aligned; k a multiple of 8
+    int32_t norm;              // 0 none, 1 rms_norm, then
+    float eps;
+    const float *w;            // may be NULL; 16-byte aligned
+} cuda_row_args;
+
 typedef struct cuda_repack_args { // the file's rows [n0, n0 + rows) of m at src; n0 a multiple of 16
     cuda_matrix m;
     const void *src;
@@ -179,10 +187,14 @@ tl_status cuda_embed(cuda_device *d, const cuda_embed_args *a, tl_error *err);
 tl_status cuda_quantize(cuda_device *d, const cuda_quantize_args *a, tl_error *err);
 tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err);
 tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *a, int shape, tl_error *err); // as the named row of linear_shapes.h; bits are equal
+bool cuda_row_takes(const cuda_row_args *a);
+tl_status cuda_row(cuda_device *d, const cuda_row_args *a, tl_error *err);
 bool cuda_linear_fits(int type, bool wide, int64_t k, int shape); // into shared memory
 bool cuda_attention_takes(const cuda_attn_args *a); // else the kernel attn_any; by shape and types alone
 size_t cuda_attention_work(const cuda_attn_args *a, size_t *counters); // bytes of work, and of counter, for so many rows and chunks
 tl_status cuda_attention(cuda_device *d, const cuda_attn_args *a, tl_error *err);
+struct attn_one_args; // attn_rows.h
+tl_status cuda_attention_one(cuda_device *d, const struct attn_one_args *a, tl_error *err); // for what cuda_attention_takes()
 #endif
 #endif
 #endif

@@ -67,6 +67,8 @@ DEV void cp_async16(void *dst, const void *src, bool valid) {
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // but the last N groups
 
+DEV void dev_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
 // ---- numbers -------------------------------------------------------------------------------------------
 DEV float dev_exp(float x) { // e^x for x <= 0, within some 2^-22; tiny ones are 0
     float y;

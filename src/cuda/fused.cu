@@ -4,6 +4,7 @@
 #include "cuda/fused/args.h"
 #include "cuda/norm.cuh"
 #include "cuda/quantize.cuh"
+#include "cuda/rotate.cuh"
 
 // A block a row, 256 threads; a warp quantizes 256 values at a time.
 CUDA_KERNEL(fused_norm, fused_norm_args, NORM_THREADS) {
@@ -26,16 +27,6 @@ CUDA_KERNEL(fused_norm, fused_norm_args, NORM_THREADS) {
     }
 }
 
-DEV float rotated(const fused_task &t, const float *x, const float *cs, int i) {
-    int e = i % t.d, half = t.rot / 2;
-    if (e >= t.rot) return x[i];
-    const float *h = x + (i - e);
-    int pair = t.interleaved ? e >> 1 : e % half;
-    bool second = t.interleaved ? e & 1 : e >= half;
-    float x0 = h[t.interleaved ? 2 * pair : pair], x1 = h[t.interleaved ? 2 * pair + 1 : pair + half], c = cs[pair], s = cs[half + pair];
-    return second ? x0 * s + x1 * c : x0 * c - x1 * s;
-}
-
 // Grid: x = elements of all tasks / 256, y = rows. 256 threads; a warp has 32 neighbouring elements of one task.
 CUDA_KERNEL(fused_store, fused_store_args, 256) {
     int i = blockIdx.x * 256 + threadIdx.x, r = blockIdx.y, k = 0;
@@ -45,21 +36,10 @@ CUDA_KERNEL(fused_store, fused_store_args, 256) {
     if (k >= a.n_tasks) return;
     const fused_task &t = a.task[k];
     const float *x = t.x + r * t.ldx;
-    float v = i >= t.n ? 0.0f : t.rot ? rotated(t, x, t.cs + r * t.ld_cs, i) : x[i];
+    float v = i >= t.n ? 0.0f : rotated(t, x, t.cs + r * t.ld_cs, i);
     if (t.out && i < t.n) t.out[(int64_t)r * t.n + i] = v;
     if (!t.state) return;
     int64_t slot = t.slot[r];
     if (slot < 0 || slot >= t.limit) return;
-    unsigned char *row = (unsigned char *)t.state + slot * t.slot_bytes;
-    int64_t at = t.at + i;
-    if (t.type == CT_Q8_0) {
-        float d = warp_max(fabsf(v)) / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
-        unsigned char *b = row + at / 32 * 34;
-        b[2 + threadIdx.x % 32] = (unsigned char)(signed char)rintf(v * inverse);
-        uint32_t h = float_f16(d);
-        if (threadIdx.x % 32 == 0) b[0] = (unsigned char)h, b[1] = (unsigned char)(h >> 8);
-    } else if (i < t.n) {
-        if (t.type == CT_F32) ((float *)row)[at] = v;
-        else ((uint16_t *)row)[at] = (uint16_t)(t.type == CT_F16 ? float_f16(v) : float_bf16(v));
-    }
+    store_element(t.type, (unsigned char *)t.state + slot * t.slot_bytes, t.at + i, v, i < t.n);
 }

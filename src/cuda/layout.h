@@ -60,6 +60,9 @@ LAYOUT int layout_code_bytes(int t) { // of a strip's chunk, all planes
 LAYOUT int layout_s_bytes(int t) { return layout_is_half(t) ? 0 : 256; }
 LAYOUT int layout_d_bytes(int t) { return t == CT_Q4_1 || t == CT_Q5_1 ? 256 : t == CT_Q2_K ? 64 : t == CT_Q6_K ? 32 : 0; }
 LAYOUT int layout_unit_bytes(int t, int chunks) { return layout_code_bytes(t) * chunks + layout_s_bytes(t) + layout_d_bytes(t); }
+// row.cuh: a warp's ring of slots; a slot is a unit, half of it where units are large.
+enum { CUDA_ROW_SLOTS = 2 };
+LAYOUT int layout_row_slot(int t) { return layout_is_half(t) ? 4096 : layout_unit_bytes(t, CUDA_PIECE_CHUNKS); }
 LAYOUT int64_t layout_chunks(int64_t k) { return (k + CUDA_CHUNK - 1) / CUDA_CHUNK; }
 LAYOUT int64_t layout_pieces(int64_t k) { return (k + CUDA_PIECE - 1) / CUDA_PIECE; }
 LAYOUT int64_t layout_strips(int64_t n) { return (n + CUDA_STRIP - 1) / CUDA_STRIP; }

@@ -79,6 +79,39 @@ tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *args, int wh
 
 tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err) { return cuda_linear_shape(d, a, -1, err); }
 
+// ---- one row ---------------------------------------------------------------------------------------------
+static int row_x_bytes(int type, bool wide) { return layout_is_half(type) ? 1024 + 16 : (wide ? 512 : 256) + 32 * scale_kinds(type); } // mma_row_bytes()
+
+static size_t row_shared(const cuda_row_args *a, int warps) {
+    int type = a->l.m[0].type;
+    int64_t pieces = layout_pieces(a->l.m[0].k), sums = 2 * (a->l.epilogue == CUDA_EPI_GLU ? 2 : 1) * pieces * CUDA_STRIP;
+    return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)row_x_bytes(type, a->l.wide) + (size_t)(sums + 8) * 4;
+}
+
+bool cuda_row_takes(const cuda_row_args *a) {
+    int type = a->l.m[0].type;
+    bool aligned = (((uintptr_t)a->x | (uintptr_t)(a->norm && a->w ? a->w : NULL)) & 15) == 0;
+    return type != CT_F32 && a->l.m[0].k % 8 == 0 && aligned && row_shared(a, 8) <= SHARED_MOST;
+}
+
+tl_status cuda_row(cuda_device *d, const cuda_row_args *args, tl_error *err) {
+    cuda_row_args a = *args;
+    int type = a.l.m[0].type, tiles = 0, warps = 8, sms = cuda_device_info(d)->sms;
+    bool glu = a.l.epilogue == CUDA_EPI_GLU;
+    for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i] = glu && i ? 0 : (int32_t)layout_strips(a.l.m[i].n);
+    if (tiles == 0) return TL_OK;
+    if (sms < 1) sms = SMS;
+    if (tiles <= 2 * sms && layout_pieces(a.l.m[0].k) > 8 && row_shared(&a, 16) <= SHARED_MOST) warps = 16;
+    size_t shared = row_shared(&a, warps);
+    int each = warps == 16 ? 2 : 3; // blocks of a multiprocessor
+    while (each > 1 && (size_t)each * (shared + 1024) > (228u << 10)) each--;
+    char name[48], type_name[16];
+    snprintf(type_name, sizeof type_name, "%s", dtype_table[type].name);
+    for (char *p = type_name; *p; p++) *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    snprintf(name, sizeof name, "row_%s%s", type_name, a.l.wide && !layout_is_half(type) ? "_wide" : "");
+    return cuda_launch(d, name, (unsigned)(tiles < each * sms ? tiles : each * sms), 1, 1, (unsigned)(32 * warps), (unsigned)shared, &a, sizeof a, CUDA_PDL, err);
+}
+
 // ---- data ------------------------------------------------------------------------------------------------
 tl_status cuda_repack(cuda_device *d, const cuda_repack_args *a, tl_error *err) {
     if (a->rows <= 0) return TL_OK;

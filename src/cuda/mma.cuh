@@ -143,37 +143,115 @@ template <int T, bool WIDE> DEV void mma_add(const int acc[4], float d0, float d
 // activations, rows g, g + 8 of activation row t.
 template <int T, bool WIDE> LAYOUT int mma_values() { return WIDE || layout_is_half(T) ? 2 : 4; }
 
-// A piece: SW units at w (`stride` apart) times NT groups at x (`x_stride` apart), p = the piece's sums.
+// ---- where columns lie: X of mma_blocks() and mma_halves() -----------------------------------------------
+// NT groups of 8 columns as layout.h has them, `stride` apart.
+template <int T, bool WIDE> struct mma_groups {
+    const unsigned char *x;
+    int stride, chunks, lane;
+    DEV_MEMBER uint4 codes(int n, int c) const { return *(const uint4 *)(x + n * stride + c * 512 + lane * 16); }
+    DEV_MEMBER float4 scales(int kind, int n, int c) const { return *(const float4 *)(x + n * stride + chunks * (512 + 64 * kind) + c * 64 + (lane & 3) * 16); }
+    DEV_MEMBER float whole(int n) const { return *(const float *)(x + n * stride + chunks * 1024 + 8 * (lane & 3)); }
+};
+// One row, in every column (hi and lo in turn where a row is two): a piece is
+//   int8: [4 chunks][hi, lo if WIDE][t] 4 words, then each kind of scale [4 chunks][2 blocks] float
+//   halves: [8 steps of 32 k][hi, lo][t] 4 words, then the scale
+LAYOUT int mma_row_codes(int t, bool wide) { return layout_is_half(t) ? 1024 : wide ? 512 : 256; }
+LAYOUT int mma_row_bytes(int t, bool wide) { return mma_row_codes(t, wide) + (layout_is_half(t) ? 16 : 32 * mma_scale_kinds(t)); }
+template <int T, bool WIDE> struct mma_row {
+    const unsigned char *x;
+    int lane;
+    DEV_MEMBER uint4 codes(int, int c) const {
+        bool two = WIDE || layout_is_half(T);
+        return *(const uint4 *)(x + c * (two ? 128 : 64) + (two ? (lane >> 2 & 1) * 64 : 0) + (lane & 3) * 16);
+    }
+    DEV_MEMBER float4 scales(int kind, int, int c) const {
+        float2 d = *(const float2 *)(x + mma_row_codes(T, WIDE) + kind * 32 + c * 8);
+        return make_float4(d.x, d.x, d.y, d.y);
+    }
+    DEV_MEMBER float whole(int) const { return *(const float *)(x + 1024); }
+};
+
+// ---- pieces: SW units at w (`stride` apart) times NT groups ------------------------------------------------
+// Steps [c0, c1) of 32 k of a piece of halves; w: the first of them.
+template <int T, int SW, int NT, class X> DEV void mma_halves(const unsigned char *w, int stride, const X &x, int c0, int c1, int lane, float acc[SW][NT][4]) {
+#pragma unroll 1
+    for (int c = c0; c < c1; c++) {
+        uint32_t a[SW][2][4];
+#pragma unroll
+        for (int s = 0; s < SW; s++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                uint4 v = *(const uint4 *)(w + s * stride + (2 * (c - c0) + h) * 512 + lane * 16);
+                a[s][h][0] = v.x, a[s][h][1] = v.y, a[s][h][2] = v.z, a[s][h][3] = v.w;
+            }
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            uint4 b = x.codes(n, c);
+#pragma unroll
+            for (int s = 0; s < SW; s++) {
+                if (T == CT_F16) mma_f16(acc[s][n], a[s][0], b.x, b.y), mma_f16(acc[s][n], a[s][1], b.z, b.w);
+                else mma_bf16(acc[s][n], a[s][0], b.x, b.y), mma_bf16(acc[s][n], a[s][1], b.z, b.w);
+            }
+        }
+    }
+}
+
+// Chunk c of a piece of blocks, added to p.
+template <int T, bool WIDE, int SW, int NT, class X>
+DEV void mma_chunk(const unsigned char *w, int stride, const X &x, int chunks, int c, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
+    uint32_t a[SW][2][4];
+    float sc[SW][2][2][2], mn[SW][2][2][2];
+#pragma unroll
+    for (int s = 0; s < SW; s++) {
+        mma_codes<T>(w + s * stride, chunks, c, lane, a[s]);
+        mma_scales<T>(w + s * stride, chunks, c, lane >> 2, sc[s], mn[s]);
+    }
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        uint4 b = x.codes(n, c);
+        float4 d4 = x.scales(0, n, c), ds4, ds14;
+        if (mma_has_min(T)) ds4 = x.scales(1, n, c);
+        if (mma_has_min(T) && mma_parts(T) == 2) ds14 = x.scales(2, n, c);
+        uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float d0 = h ? d4.z : d4.x, d1 = h ? d4.w : d4.y, z0 = -MMA_MAGIC_FLOAT * d0, z1 = -MMA_MAGIC_FLOAT * d1;
+            float e0 = 0, e1 = 0, f0 = 0, f1 = 0; // sums: of the block or its first half, of its second half
+            if (mma_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
+            if (mma_has_min(T) && mma_parts(T) == 2) {
+                f0 = h ? ds14.z : ds14.x, f1 = h ? ds14.w : ds14.y;
+                e0 -= f0, e1 -= f1;
+            }
+#pragma unroll
+            for (int s = 0; s < SW; s++) {
+                int acc[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
+                if (mma_parts(T) == 1) {
+                    mma_s8_k32(acc, a[s][h], bw[h]);
+                    mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
+                } else {
+                    int more[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
+                    mma_s8_k16(acc, a[s][h][0], a[s][h][1], bw[h][0]);
+                    mma_s8_k16(more, a[s][h][2], a[s][h][3], bw[h][1]);
+                    mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
+                    mma_add<T, WIDE>(more, d0, d1, z0, z1, sc[s][h][1][0], sc[s][h][1][1], mn[s][h][1][0], mn[s][h][1][1], f0, f1, p[s][n]);
+                }
+            }
+        }
+    }
+}
+
+// A whole piece with NT groups at x (`x_stride` apart), p = the piece's sums.
 template <int T, bool WIDE, int SW, int NT>
 DEV void mma_piece(const unsigned char *w, int stride, const unsigned char *x, int x_stride, int chunks, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
-    const int g = lane >> 2, t = lane & 3;
+    mma_groups<T, WIDE> groups = {x, x_stride, chunks, lane};
     if constexpr (layout_is_half(T)) {
         float acc[SW][NT][4];
 #pragma unroll
         for (int i = 0; i < SW * NT * 4; i++) acc[i / (NT * 4)][i / 4 % NT][i % 4] = 0.0f;
-#pragma unroll 1
-        for (int c = 0; c < 2 * chunks; c++) { // 32 k
-            uint32_t a[SW][2][4];
-#pragma unroll
-            for (int s = 0; s < SW; s++)
-#pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    uint4 v = *(const uint4 *)(w + s * stride + (2 * c + h) * 512 + lane * 16);
-                    a[s][h][0] = v.x, a[s][h][1] = v.y, a[s][h][2] = v.z, a[s][h][3] = v.w;
-                }
-#pragma unroll
-            for (int n = 0; n < NT; n++) {
-                uint4 b = *(const uint4 *)(x + n * x_stride + c * 512 + lane * 16);
-#pragma unroll
-                for (int s = 0; s < SW; s++) {
-                    if (T == CT_F16) mma_f16(acc[s][n], a[s][0], b.x, b.y), mma_f16(acc[s][n], a[s][1], b.z, b.w);
-                    else mma_bf16(acc[s][n], a[s][0], b.x, b.y), mma_bf16(acc[s][n], a[s][1], b.z, b.w);
-                }
-            }
-        }
+        mma_halves<T, SW, NT>(w, stride, groups, 0, 2 * chunks, lane, acc);
 #pragma unroll
         for (int n = 0; n < NT; n++) {
-            float scale = *(const float *)(x + n * x_stride + chunks * 1024 + 8 * t);
+            float scale = groups.whole(n);
 #pragma unroll
             for (int s = 0; s < SW; s++) {
                 p[s][n][0] = (acc[s][n][0] + acc[s][n][1]) * scale;
@@ -188,48 +266,7 @@ DEV void mma_piece(const unsigned char *w, int stride, const unsigned char *x, i
 #pragma unroll
                 for (int i = 0; i < mma_values<T, WIDE>(); i++) p[s][n][i] = 0.0f;
 #pragma unroll 1
-        for (int c = 0; c < chunks; c++) {
-            uint32_t a[SW][2][4];
-            float sc[SW][2][2][2], mn[SW][2][2][2];
-#pragma unroll
-            for (int s = 0; s < SW; s++) {
-                mma_codes<T>(w + s * stride, chunks, c, lane, a[s]);
-                mma_scales<T>(w + s * stride, chunks, c, g, sc[s], mn[s]);
-            }
-#pragma unroll
-            for (int n = 0; n < NT; n++) {
-                const unsigned char *xs = x + n * x_stride + chunks * 512 + c * 64 + t * 16;
-                uint4 b = *(const uint4 *)(x + n * x_stride + c * 512 + lane * 16);
-                float4 d4 = *(const float4 *)xs, ds4, ds14;
-                if (mma_has_min(T)) ds4 = *(const float4 *)(xs + chunks * 64);
-                if (mma_has_min(T) && mma_parts(T) == 2) ds14 = *(const float4 *)(xs + chunks * 128);
-                uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
-#pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    float d0 = h ? d4.z : d4.x, d1 = h ? d4.w : d4.y, z0 = -MMA_MAGIC_FLOAT * d0, z1 = -MMA_MAGIC_FLOAT * d1;
-                    float e0 = 0, e1 = 0, f0 = 0, f1 = 0; // sums: of the block or its first half, of its second half
-                    if (mma_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
-                    if (mma_has_min(T) && mma_parts(T) == 2) {
-                        f0 = h ? ds14.z : ds14.x, f1 = h ? ds14.w : ds14.y;
-                        e0 -= f0, e1 -= f1;
-                    }
-#pragma unroll
-                    for (int s = 0; s < SW; s++) {
-                        int acc[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
-                        if (mma_parts(T) == 1) {
-                            mma_s8_k32(acc, a[s][h], bw[h]);
-                            mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
-                        } else {
-                            int more[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
-                            mma_s8_k16(acc, a[s][h][0], a[s][h][1], bw[h][0]);
-                            mma_s8_k16(more, a[s][h][2], a[s][h][3], bw[h][1]);
-                            mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
-                            mma_add<T, WIDE>(more, d0, d1, z0, z1, sc[s][h][1][0], sc[s][h][1][1], mn[s][h][1][0], mn[s][h][1][1], f0, f1, p[s][n]);
-                        }
-                    }
-                }
-            }
-        }
+        for (int c = 0; c < chunks; c++) mma_chunk<T, WIDE, SW, NT>(w, stride, groups, chunks, c, lane, p);
     }
 }
 #endif

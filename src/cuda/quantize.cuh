@@ -18,8 +18,29 @@ DEV float quantize_up16(float d) { return __uint_as_float((__float_as_uint(d) + 
 
 DEV uint32_t quantize_pack(const int *v) { return (uint32_t)(v[0] & 255) | (uint32_t)(v[1] & 255) << 8 | (uint32_t)(v[2] & 255) << 16 | (uint32_t)v[3] << 24; }
 
-// int8: blocks of 32 are four lanes. to: the group's piece; column(s) of the row: row, or 2 row and 2 row + 1 when WIDE.
-template <bool WIDE> DEV void quantize_blocks(const float v[8], unsigned char *to, int chunks, int row, int lane) {
+// Where a row's piece goes. quantize_columns: layout.h's activations, `to` the group's piece, column the row's first.
+// quantize_row: mma.cuh's single row.
+struct quantize_columns {
+    unsigned char *to;
+    int chunks, column;
+    DEV_MEMBER uint32_t *word(int c, int p, int t, int i) const { return (uint32_t *)(to + c * 512 + (4 * (column + p) + t) * 16 + i * 4); }
+    DEV_MEMBER float *scale(int kind, int c, int b, int p) const {
+        return (float *)(to + chunks * (512 + 64 * kind) + (c * 16 + (column + p) / 2 * 4 + b * 2 + (column + p) % 2) * 4);
+    }
+    DEV_MEMBER uint32_t *half_word(int step, int p, int t, int i) const { return (uint32_t *)(to + step * 512 + (4 * (column + p) + t) * 16 + i * 4); }
+    DEV_MEMBER float *whole(int p) const { return (float *)(to + chunks * 1024 + 4 * (column + p)); }
+};
+template <int KINDS, bool WIDE> struct quantize_row { // KINDS of scales are kept
+    unsigned char *to;
+    int chunks;
+    DEV_MEMBER uint32_t *word(int c, int p, int t, int i) const { return (uint32_t *)(to + c * (WIDE ? 128 : 64) + p * 64 + t * 16 + i * 4); }
+    DEV_MEMBER float *scale(int kind, int c, int b, int) const { return kind < KINDS ? (float *)(to + (WIDE ? 512 : 256) + kind * 32 + c * 8 + b * 4) : 0; }
+    DEV_MEMBER uint32_t *half_word(int step, int p, int t, int i) const { return (uint32_t *)(to + step * 128 + p * 64 + t * 16 + i * 4); }
+    DEV_MEMBER float *whole(int) const { return (float *)(to + 1024); }
+};
+
+// int8: blocks of 32 are four lanes.
+template <bool WIDE, class PLACE> DEV void quantize_blocks(const float v[8], const PLACE &place, int lane) {
     const float top = WIDE ? 254.0f * 127.0f : 127.0f;
     uint32_t bits = quantize_max(v, 4);
     float most = __uint_as_float(bits);
@@ -39,38 +60,33 @@ template <bool WIDE> DEV void quantize_blocks(const float v[8], unsigned char *t
     int other = sum + __shfl_xor_sync(0xffffffffu, sum, 1), all = other + __shfl_xor_sync(0xffffffffu, other, 2);
     int quarter = lane & 3, c = lane >> 3, b = lane >> 2 & 1;
     int second = all - __shfl_sync(0xffffffffu, other, lane & ~3); // sum of values 16 .. 31
-    if (c >= chunks) return;
-    int column = WIDE ? 2 * row : row, t = quarter % 2 * 2, word = 2 * b + quarter / 2;
+    if (c >= place.chunks) return;
     for (int p = 0; p < (WIDE ? 2 : 1); p++)
-        for (int j = 0; j < 2; j++)
-            *(uint32_t *)(to + c * 512 + (4 * (column + p) + t + j) * 16 + word * 4) = quantize_pack((p ? lo : q) + 4 * j);
+        for (int j = 0; j < 2; j++) *place.word(c, p, quarter % 2 * 2 + j, 2 * b + quarter / 2) = quantize_pack((p ? lo : q) + 4 * j);
     if (quarter) return;
-    for (int p = 0; p < (WIDE ? 2 : 1); p++) {
-        int at = (c * 16 + (column + p) / 2 * 4 + b * 2 + (column + p) % 2) * 4;
-        *(float *)(to + chunks * 512 + at) = d;
-        *(float *)(to + chunks * 576 + at) = d * (float)all;
-        *(float *)(to + chunks * 640 + at) = d * (float)second;
-    }
+    for (int p = 0; p < (WIDE ? 2 : 1); p++)
+        for (int kind = 0; kind < 3; kind++) {
+            float *to = place.scale(kind, c, b, p);
+            if (to) *to = kind == 0 ? d : d * (float)(kind == 1 ? all : second);
+        }
 }
 
-// Halves: hi and lo of a row are columns 2 row and 2 row + 1; f16 with one power of two for the 256 values.
-template <bool BF> DEV void quantize_halves(const float v[8], unsigned char *to, int chunks, int row, int lane) {
+// Halves: hi and lo of a row are two columns; f16 with one power of two for the 256 values.
+template <bool BF, class PLACE> DEV void quantize_halves(const float v[8], const PLACE &place, int lane) {
     float scale = 1.0f, inverse = 1.0f;
     if (!BF) {
         uint32_t bits = quantize_max(v, 32) & 0x7f800000u;
         if (bits > 0x08000000u && bits < 0x77000000u) scale = __uint_as_float(bits), inverse = __uint_as_float(0x7f000000u - bits);
     }
-    int c = lane >> 3;
-    if (lane == 0) *(float2 *)(to + chunks * 1024 + 8 * row) = make_float2(scale, scale);
-    if (c >= chunks) return;
-    unsigned char *from = to + (lane >> 2) * 512 + ((lane >> 1 & 1) * 2 + (lane & 1)) * 4;
+    if (lane < 2) *place.whole(lane) = scale;
+    if (lane >> 3 >= place.chunks) return;
     for (int t = 0; t < 4; t++) {
         float x0 = v[2 * t] * inverse, x1 = v[2 * t + 1] * inverse;
         uint32_t hi = BF ? float_bf16x2(x0, x1) : float_f16x2(x0, x1);
         float h0 = BF ? bf16_float(hi & 0xffff) : f16_float(hi), h1 = BF ? bf16_float(hi >> 16) : f16_float(hi >> 16);
         uint32_t lo = BF ? float_bf16x2(x0 - h0, x1 - h1) : float_f16x2(x0 - h0, x1 - h1);
-        *(uint32_t *)(from + (8 * row + t) * 16) = hi;
-        *(uint32_t *)(from + (8 * row + 4 + t) * 16) = lo;
+        *place.half_word(lane >> 2, 0, t, (lane >> 1 & 1) * 2 + (lane & 1)) = hi;
+        *place.half_word(lane >> 2, 1, t, (lane >> 1 & 1) * 2 + (lane & 1)) = lo;
     }
 }
 
@@ -78,12 +94,12 @@ template <bool BF> DEV void quantize_halves(const float v[8], unsigned char *to,
 DEV void quantize_piece(int kind, const float v[8], void *q, int k, int row, int piece, int lane) {
     int per = CUDA_GROUP / layout_columns(kind), chunks = min(CUDA_PIECE_CHUNKS, (int)layout_chunks(k) - piece * CUDA_PIECE_CHUNKS);
     unsigned char *to = (unsigned char *)q + row / per * layout_group_bytes(kind, k) + (int64_t)piece * layout_act_piece(kind, CUDA_PIECE_CHUNKS);
-    row %= per;
+    quantize_columns place = {to, chunks, row % per * layout_columns(kind)};
     switch (kind) {
-    case CUDA_ACT_Q8: quantize_blocks<false>(v, to, chunks, row, lane); break;
-    case CUDA_ACT_WIDE: quantize_blocks<true>(v, to, chunks, row, lane); break;
-    case CUDA_ACT_F16: quantize_halves<false>(v, to, chunks, row, lane); break;
-    default: quantize_halves<true>(v, to, chunks, row, lane);
+    case CUDA_ACT_Q8: quantize_blocks<false>(v, place, lane); break;
+    case CUDA_ACT_WIDE: quantize_blocks<true>(v, place, lane); break;
+    case CUDA_ACT_F16: quantize_halves<false>(v, place, lane); break;
+    default: quantize_halves<true>(v, place, lane);
     }
 }
 #endif

@@ -21,6 +21,8 @@ typedef struct gpu_role {
     int n;
     int residual, map;  // ADD: the input that is added; GLU: the map of the first product
     uint32_t float_out; // STORES: bit i: member i's float output is wanted
+    const kernel *attend;         // STORES: the attention that does all of it where there is one row,
+    const struct gpu_role *stores; // and that attention's: they
 } gpu_role;
 
 typedef struct gpu_state {

@@ -5,7 +5,7 @@
 //   a product and what is added to it             its epilogue
 //   two products, map(one) * other                their epilogue
 //   a norm that only products read                part of quantizing its rows
-//   rotations, and rows stored in the cache       one launch for neighbours
+//   rotations, and rows stored in the cache       one launch for neighbours; of one row: part of the attention that reads them
 #include "plan/gpu.h"
 
 typedef struct fuser {
@@ -210,6 +210,60 @@ static void fuse_stores(fuser *f, int first) {
     *role(all.member[all.n - 1]) = all;
 }
 
+// ---- attention of one row -------------------------------------------------------------------------------
+static const kernel *store_into(const gpu_role *r, const ir_state *state, int64_t width) { // writes whole rows of the state
+    for (int i = 0; i < r->n; i++) {
+        const kernel *s = r->member[i];
+        if (s->node->op == IR_SCATTER && s->node->state2 == state && s->node->in[0].offset == 0 && s->node->size[1] == width) return s;
+    }
+    return NULL;
+}
+
+// Stores whose queries go to attention k alone, and whose keys and values it reads next.
+static bool stores_for(const fuser *f, int leader, int attend) {
+    plan *p = f->p;
+    const kernel *k = p->kernels[attend];
+    const gpu_role *r = role(p->kernels[leader]);
+    const ir_attention *at = &k->node->u.attn;
+    const kernel *keys = store_into(r, k->node->state2, (int64_t)at->kv_heads * at->dk), *values = store_into(r, k->node->state3, (int64_t)at->kv_heads * at->dv);
+    int tasks = 0, queries = 0;
+    for (int i = 0; i < r->n; i++) {
+        const kernel *m = r->member[i];
+        bool mine = m->node->op == IR_ROPE && (stores_output_of(keys, m) || stores_output_of(values, m));
+        queries += m->out >= 0 && m->out == k->in[0].value;
+        tasks += !mine;
+        if ((m->out >= 0 && read_between(p, m->out, leader, attend)) || (mine && r->float_out >> i & 1)) return false;
+    }
+    return keys != values && tasks == 3 && queries == 1 && keys->in[2].value == values->in[2].value && keys->in[2].offset == values->in[2].offset;
+}
+
+static bool state_read_between(const plan *p, const kernel *attend, int i, int j) {
+    for (int x = i + 1; x < j; x++)
+        for (int e = 0; e < p->kernels[x]->node->n_in; e++) {
+            const ir_node *in = p->kernels[x]->node->in[e].node;
+            const ir_state *s = in->op == IR_STATE ? in->u.state.ref : in->op == IR_SCATTER ? in->state2 : NULL;
+            if (s && (s == attend->node->state2 || s == attend->node->state3)) return true;
+        }
+    return false;
+}
+
+static void fuse_attention(fuser *f, int attend) {
+    plan *p = f->p;
+    kernel *k = p->kernels[attend];
+    const ir_node *n = k->node;
+    if (n->op != IR_ATTENTION || !n->sym || k->in[0].kind != SRC_F32 || k->in[0].offset || k->in[0].stride[0] != n->in[0].node->inner || f->uses[k->in[0].value] != 1) return;
+    for (int i = attend - 1; i >= 0 && i > attend - 16; i--) {
+        gpu_role *r = role(p->kernels[i]);
+        if (r->kind != GPU_STORES || p->kernels[i]->sym != k->sym) continue;
+        if (!store_into(r, k->node->state2, (int64_t)n->u.attn.kv_heads * n->u.attn.dk) || !store_into(r, k->node->state3, (int64_t)n->u.attn.kv_heads * n->u.attn.dv)) return;
+        if (!stores_for(f, i, attend) || state_read_between(p, k, i, attend)) return;
+        r->attend = k;
+        role(k)->stores = r;
+        for (int m = 0; m < r->n; m++) keep_until(p, r->member[m], k);
+        return;
+    }
+}
+
 tl_status gpu_fuse(plan *p, tl_error *err) {
     (void)err;
     fuser f = {.p = p, .uses = arena_array(&p->mem, int32_t, p->n_values + 1), .maker = arena_array(&p->mem, int32_t, p->n_values + 1)};
@@ -228,5 +282,6 @@ tl_status gpu_fuse(plan *p, tl_error *err) {
         if (role(p->kernels[i])->kind == GPU_NORM) p->gpu->norm_of[p->kernels[i]->out] = i;
     for (int i = 0; i < p->n_kernels; i++)
         if (free_kernel(p->kernels[i])) fuse_stores(&f, i);
+    for (int i = 0; i < p->n_kernels; i++) fuse_attention(&f, i);
     return TL_OK;
 }

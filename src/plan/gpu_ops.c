@@ -1,4 +1,5 @@
 // gpu_ops.c - a launch for each kernel of the plan.
+#include "cuda/attn_rows.h"
 #include "cuda/fused/args.h"
 #include "cuda/layout.h"
 #include "cuda/ops.h"
@@ -195,6 +196,22 @@ static cuda_matrix matrix_slice(const gpu_linear *l) {
     return m;
 }
 
+// A row alone: quantized, and normalised before, by the product itself.
+static bool row_alone(const plan *p, const kernel *k, cuda_linear_args *l, cuda_row_args *a) {
+    const reader *x = &k->in[0];
+    const kernel *norm = fused_norm(p, x->value);
+    if (l->m[0].type == DT_F32) return false;
+    *a = (cuda_row_args){.l = *l, .x = (const float *)p->base[x->value] + x->offset};
+    if (norm) {
+        const reader *from = &norm->in[0], *w = norm->node->n_in > 1 ? &norm->in[1] : NULL;
+        a->norm = 1;
+        a->eps = norm->node->u.norm.eps;
+        a->x = (const float *)p->base[from->value] + from->offset;
+        a->w = w ? (const float *)p->base[w->value] + w->offset : NULL;
+    }
+    return cuda_row_takes(a);
+}
+
 // Products of one input; `a` has what is added or how they are joined.
 static tl_status run_products(plan *p, kernel *const *k, int n, cuda_linear_args a, tl_error *err) {
     const kernel *first = k[0];
@@ -209,6 +226,8 @@ static tl_status run_products(plan *p, kernel *const *k, int n, cuda_linear_args
         if (!a.y[i]) a.y[i] = p->base[k[i]->out];
         a.ldy[i] = ((const gpu_linear *)k[i]->args)->n;
     }
+    cuda_row_args row;
+    if (rows == 1 && row_alone(p, first, &a, &row)) return cuda_row(p->device, &row, err);
     if (l->w->m.type == DT_F32) {
         a.x = (const float *)p->base[first->in[0].value] + first->in[0].offset;
         a.ld_x = stride;
@@ -281,17 +300,6 @@ size_t gpu_attn_room(const plan *p, size_t *counters) {
     return most + *counters;
 }
 
-static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
-    cuda_attn_args a = attention_args(p, k, kernel_rows(p, k));
-    if (a.rows == 0) return TL_OK;
-    a.counter = p->gpu->attn_work;
-    a.work = (float *)(void *)((char *)p->gpu->attn_work + p->gpu->counter_bytes);
-    if (k->node->state2->type != DT_F32 && cuda_attention_takes(&a)) return cuda_attention(p->device, &a, err); // a float32 cache is for exact results
-    if (a.dk > 1024 || a.dv > 1024 || k->node->state2->type == DT_Q4_0)
-        return err_set(err, TL_E_UNSUPPORTED, "attention with heads of %d and %d values over %s on a CUDA device", a.dk, a.dv, dtype_table[k->node->state2->type].name);
-    return cuda_launch(p->device, "attn_any", (unsigned)a.heads, (unsigned)a.rows, 1, THREADS, 0, &a, sizeof a, CUDA_PDL, err);
-}
-
 // ---- rotations and stores ----------------------------------------------------------------------------------
 static void store_task(const plan *p, const kernel *k, fused_task *t) {
     const ir_node *n = k->node;
@@ -318,7 +326,37 @@ static fused_task task_of(const plan *p, const kernel *k) {
     return t;
 }
 
+static void attention_work(const plan *p, cuda_attn_args *a) {
+    a->counter = p->gpu->attn_work;
+    a->work = (float *)(void *)((char *)p->gpu->attn_work + p->gpu->counter_bytes);
+}
+
+// One row: its attention rotates and stores (gpu_fuse.c).
+static bool attends_alone(const plan *p, const kernel *k, attn_one_args *one) {
+    const gpu_role *r = ((const gpu_role *)k->gpu)->stores;
+    if (!r || kernel_rows(p, k) != 1) return false;
+    *one = (attn_one_args){.a = attention_args(p, k, 1)};
+    attention_work(p, &one->a);
+    for (int i = 0; i < r->n; i++) {
+        const kernel *m = r->member[i];
+        fused_task t = task_of(p, m);
+        if (m->node->op == IR_ROPE && m->out == k->in[0].value) one->q = t;
+        if (m->node->op != IR_SCATTER) continue;
+        for (int j = 0; j < r->n; j++)
+            if (r->member[j]->out >= 0 && r->member[j]->out == m->in[1].value) {
+                t = task_of(p, r->member[j]);
+                store_task(p, m, &t);
+            }
+        if (m->node->state2 == k->node->state2) one->k = t;
+        else one->v = t;
+    }
+    int type = one->a.kv_type;
+    return one->k.state == one->a.k && one->v.state == one->a.v && one->k.type == type && one->v.type == type && (type == CT_F16 || type == CT_Q8_0) && cuda_attention_takes(&one->a);
+}
+
 static tl_status run_stores(plan *p, const gpu_role *r, tl_error *err) {
+    attn_one_args one;
+    if (r->attend && attends_alone(p, r->attend, &one)) return TL_OK;
     fused_store_args a = {.rows = (int32_t)kernel_rows(p, r->member[0])};
     int task[GPU_MEMBERS], all = 0;
     for (int i = 0; i < r->n; i++) {
@@ -336,6 +374,19 @@ static tl_status run_stores(plan *p, const gpu_role *r, tl_error *err) {
         all += (a.task[task[i]].n + 31) / 32 * 32;
     }
     return LAUNCH("fused_store", blocks(all, THREADS), (unsigned)a.rows, THREADS, a);
+}
+
+// ---- attention, launched ---------------------------------------------------------------------------------
+static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
+    cuda_attn_args a = attention_args(p, k, kernel_rows(p, k));
+    attn_one_args one;
+    if (a.rows == 0) return TL_OK;
+    if (attends_alone(p, k, &one)) return cuda_attention_one(p->device, &one, err);
+    attention_work(p, &a);
+    if (k->node->state2->type != DT_F32 && cuda_attention_takes(&a)) return cuda_attention(p->device, &a, err); // a float32 cache is for exact results
+    if (a.dk > 1024 || a.dv > 1024 || k->node->state2->type == DT_Q4_0)
+        return err_set(err, TL_E_UNSUPPORTED, "attention with heads of %d and %d values over %s on a CUDA device", a.dk, a.dv, dtype_table[k->node->state2->type].name);
+    return cuda_launch(p->device, "attn_any", (unsigned)a.heads, (unsigned)a.rows, 1, THREADS, 0, &a, sizeof a, CUDA_PDL, err);
 }
 
 // ---- all -------------------------------------------------------------------------------------------------

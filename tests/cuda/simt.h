@@ -81,6 +81,7 @@ static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 static inline void dev_wait() {}
 static inline void dev_launch_next() {}
+static inline void dev_prefetch(const void *) {}
 
 template <class T> struct simt_shuffle {
     T v;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cpu/kernels.h"
+#include "cuda/attn_rows.h"
 #include "harness.h"
 
 typedef struct shape {
@@ -20,7 +21,7 @@ typedef struct problem {
     attn_seq *seqs;
     cuda_attn_args gpu;
     float *want;
-    void *owned[16];
+    void *owned[48];
     int n_owned;
 } problem;
 
@@ -156,6 +157,76 @@ static void check(const char *name, shape s, const int *lens, const int *last, i
     problem_free(&p);
 }
 
+// One row whose queries and keys are rotated and whose keys and values are stored on the way: the bits, in `out` and in the
+// cache, of the two kernels that do these apart. The row's own entry is the last of `len`.
+static void check_one(const char *name, shape s, int len, bool interleaved, int rot) {
+    int lens[] = {len}, last[] = {1};
+    problem p;
+    problem_new(&p, s, lens, last, 1, false);
+    int widths[] = {s.heads * s.dk, s.kv_heads * s.dk, s.kv_heads * s.dv};
+    size_t cache_bytes[] = {(size_t)p.slots * (size_t)p.gpu.k_slot_bytes, (size_t)p.slots * (size_t)p.gpu.v_slot_bytes}, floats = (size_t)(s.heads * s.dv), counters;
+    float *x = host_new(8192 * 4), *cs = host_new(1024 * 4), *out[2];
+    char *cache[2][2];
+    uint64_t seed = 3;
+    for (int i = 0; i < 1024; i++) cs[i] = random_normal(&seed);
+    fused_store_args f = {.n_tasks = 3, .rows = 1};
+    cuda_seq seq;
+    gpu_get(&seq, p.gpu.seqs, sizeof seq);
+    const int32_t *slot_at = seq.slots + len - 1;
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < widths[i]; j++) x[j] = random_normal(&seed) * 2;
+        f.task[i] = (fused_task){.x = keep(&p, gpu_put(x, (size_t)widths[i] * 4)), .ldx = widths[i], .n = widths[i], .d = i < 2 ? s.dk : 1, .rot = i < 2 ? rot : 0, .interleaved = interleaved,
+                                 .type = (int)s.type, .slot = slot_at, .limit = p.slots};
+        if (i < 2) f.task[i].cs = keep(&p, gpu_put(cs, 4096));
+    }
+    f.task[0].out = keep(&p, gpu_new((size_t)widths[0] * 4));
+    for (int way = 0; way < 2; way++) {
+        attn_one_args a = {.a = p.gpu};
+        a.a.n_seqs = 1;
+        a.a.out = keep(&p, gpu_new(floats * 4));
+        a.a.work = keep(&p, gpu_new(cuda_attention_work(&a.a, &counters)));
+        a.a.counter = keep(&p, gpu_new(counters));
+        MUST(cuda_zero(gpu, a.a.counter, counters, &err));
+        for (int i = 0; i < 2; i++) {
+            size_t bytes = cache_bytes[i];
+            char *copy = host_new(bytes);
+            gpu_get(copy, i ? p.gpu.v : p.gpu.k, bytes);
+            f.task[1 + i].state = keep(&p, gpu_put(copy, bytes));
+            f.task[1 + i].slot_bytes = i ? p.gpu.v_slot_bytes : p.gpu.k_slot_bytes;
+            free(copy);
+        }
+        a.a.k = f.task[1].state, a.a.v = f.task[2].state;
+        if (way == 0) {
+            int all = 0;
+            for (int i = 0; i < 3; i++) all += (widths[i] + 31) / 32 * 32;
+            MUST(cuda_launch(gpu, "fused_store", (unsigned)(all + 255) / 256, 1, 1, 256, 0, &f, sizeof f, 0, &err));
+            a.a.q = f.task[0].out;
+            MUST(cuda_attention(gpu, &a.a, &err));
+        } else {
+            a.q = f.task[0], a.k = f.task[1], a.v = f.task[2];
+            for (int i = 0; i < 2; i++) MUST(cuda_attention_one(gpu, &a, &err)); // twice: the counters are as they were
+        }
+        gpu_get(out[way] = host_new(floats * 4), a.a.out, floats * 4);
+        for (int i = 0; i < 2; i++) gpu_get(cache[way][i] = host_new(cache_bytes[i]), i ? a.a.v : a.a.k, cache_bytes[i]);
+    }
+    if (memcmp(out[0], out[1], floats * 4)) complain("attention %s of one row and %d entries: other bits than apart", name, len);
+    for (int i = 0; i < 2; i++)
+        if (memcmp(cache[0][i], cache[1][i], cache_bytes[i])) complain("attention %s of one row and %d entries: other %s in the cache", name, len, i ? "values" : "keys");
+    for (int i = 0; i < 2; i++) free(out[i]), free(cache[i][0]), free(cache[i][1]);
+    free(x), free(cs);
+    problem_free(&p);
+}
+
+static void test_one(void) {
+    static const int lens[] = {1, 40, 64, 65, 130, 257, 700};
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        check_one("64", (shape){8, 2, 64, 64, DT_F16, 0, 0, false, true, false}, lens[i], false, 64);
+        if (i % 2) check_one("128 q8_0", (shape){4, 2, 128, 128, DT_Q8_0, 100, 0, true, true, false}, lens[i], true, 128);
+        else check_one("96 and 72", (shape){20, 1, 96, 72, DT_F16, 0, 20, true, true, false}, lens[i], false, 48);
+    }
+    check_one("256", (shape){4, 1, 256, 256, DT_F16, 0, 0, false, true, false}, 200, false, 256);
+}
+
 void test_attention(bool big) {
     const int lens[] = {70, 1, 200, 129, 33}, last[] = {5, 1, 3, 2, 33};
     check("64 f16", (shape){8, 2, 64, 64, DT_F16, 0, 0, false, true, false}, lens, last, 5);
@@ -175,6 +246,7 @@ void test_attention(bool big) {
         check("big 128 q8_0 window", (shape){32, 8, 128, 128, DT_Q8_0, 512, 0, true, true, false}, long_lens, long_last, 5);
         check("big 256", (shape){8, 4, 256, 256, DT_F16, 512, 30, false, true, false}, long_lens, long_last, 5);
     }
+    test_one();
     printf("  attention\n");
 }
 

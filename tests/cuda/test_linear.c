@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cpu/linear.h"
+#include "cuda/fused/args.h"
 #include "cuda/linear_shapes.h"
 #include "gguf/quant.h"
 #include "harness.h"
@@ -284,6 +285,62 @@ static void check_epilogues(const problem *p, cuda_matrix m, void *x) {
     if (q != x) gpu_free(q);
 }
 
+// One row of floats: the same bits as quantized and multiplied by two kernels; normalised, with a residual, a gate, two matrices.
+typedef struct one_row {
+    cuda_linear_args l;
+    bool norm;
+    const char *what;
+} one_row;
+
+static void check_row(const problem *p, const one_row *o, void *x, int r, void *w, void *y, float *want, float *got) {
+    int kind = layout_act_kind((int)p->type, p->wide), n = p->n;
+    size_t bytes = (size_t)n * 8;
+    void *q = gpu_new((size_t)layout_act_bytes(kind, 1, p->k));
+    float *from = (float *)x + (size_t)r * (size_t)p->k;
+    cuda_row_args a = {.l = o->l, .x = from, .norm = o->norm, .eps = 1e-5f, .w = r % 2 ? NULL : w};
+    fused_norm_args norm = {.x = from, .w = a.w, .ldx = p->k, .k = p->k, .kind = kind, .eps = 1e-5f, .q = q};
+    cuda_quantize_args quant = {.x = from, .ldx = p->k, .rows = 1, .k = p->k, .kind = kind, .q = q};
+    a.l.wide = p->wide, a.l.rows = 1, a.l.x = q;
+    a.l.y[0] = y, a.l.y[1] = (float *)y + n;
+    if (!cuda_row_takes(&a)) return;
+    for (int way = 0; way < 2; way++) {
+        MUST(cuda_zero(gpu, y, bytes, &err));
+        if (way == 1) MUST(cuda_row(gpu, &a, &err));
+        else {
+            if (o->norm) MUST(cuda_launch(gpu, "fused_norm", 1, 1, 1, 256, 0, &norm, sizeof norm, CUDA_PDL, &err));
+            else MUST(cuda_quantize(gpu, &quant, &err));
+            MUST(cuda_linear(gpu, &a.l, &err));
+        }
+        gpu_get(way ? got : want, y, bytes);
+    }
+    for (int i = 0; i < 2 * n; i++)
+        if (memcmp(&got[i], &want[i], 4)) {
+            complain("%s%s n %d k %d row %d alone, %s: output %d is %.9g, not %.9g", dtype_table[p->type].name, p->wide ? " wide" : "", n, p->k, r, o->what, i, (double)got[i], (double)want[i]);
+            break;
+        }
+    gpu_free(q);
+}
+
+static void check_one_row(const problem *p, cuda_matrix m, void *x) {
+    int n = p->n, k = p->k;
+    float *w = host_new((size_t)k * 4), *want = host_new((size_t)n * 8), *got = host_new((size_t)n * 8);
+    uint64_t seed = 7;
+    for (int i = 0; i < k; i++) w[i] = random_normal(&seed);
+    for (int i = 0; i < n; i++) got[i] = random_normal(&seed);
+    void *gw = gpu_put(w, (size_t)k * 4), *res = gpu_put(got, (size_t)n * 4), *y = gpu_new((size_t)n * 8);
+    cuda_matrix slice = m;
+    slice.strip0 = n > 16, slice.n = n > 16 ? n - 16 : n;
+    const one_row ways[] = {
+        {{.n_m = 1, .m = {m}}, false, "plain"},
+        {{.n_m = 1, .m = {m}, .epilogue = CUDA_EPI_ADD, .res = res}, true, "norm and residual"},
+        {{.n_m = 2, .m = {m, slice}}, true, "norm and two"},
+        {{.n_m = 2, .m = {slice, m}, .epilogue = CUDA_EPI_GLU, .map = 1}, false, "gate"},
+    };
+    for (int r = 0; r < p->rows && r < 3; r++)
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) check_row(p, &ways[i], x, r, gw, y, want, got);
+    gpu_free(gw), gpu_free(res), gpu_free(y), free(w), free(want), free(got);
+}
+
 static void check(tl_dtype type, int n, int k, int rows, bool wide) {
     problem p;
     problem_new(&p, type, n, k, rows, wide, 0x9e3779b97f4a7c15u + (uint64_t)(n * 1000 + k));
@@ -297,6 +354,7 @@ static void check(tl_dtype type, int n, int k, int rows, bool wide) {
         if (s < 0 || cuda_linear_fits((int)type, wide, k, s)) check_rows(&p, m, x, rows, s, first);
     for (int r = 1; r < rows; r = r * 3 + 1) check_rows(&p, m, x, r, -1, first);
     if (n > 16) check_epilogues(&p, m, x);
+    if (type != DT_F32) check_one_row(&p, m, x);
     free(first), gpu_free(x), gpu_free((void *)m.data), problem_free(&p);
 }
 
@@ -311,7 +369,7 @@ void test_linear(bool big) {
             check(types[i], 1000, 2048, 33, wide);
             check(types[i], 48, 5632, 65, wide);
         }
-        if (!dtype_table[types[i]].quantized) check(types[i], 33, 70, 5, false);
+        if (!dtype_table[types[i]].quantized) check(types[i], 33, 70, 5, false), check(types[i], 33, 72, 2, false);
         printf("  %s\n", dtype_table[types[i]].name);
         fflush(stdout);
     }

@@ -1,0 +1,40 @@
+// rotate.cuh - what fused.cu and attn_rows.cu do with one row's queries, keys and values.
+#ifndef TL_CUDA_ROTATE_CUH
+#define TL_CUDA_ROTATE_CUH
+#include "cuda/dev.cuh"
+#include "cuda/fused/args.h"
+#include "cuda/layout.h"
+
+// Element i of a task's row x, rotated with cs where it is.
+DEV float rotated(const fused_task &t, const float *x, const float *cs, int i) {
+    if (!t.rot) return __ldcg(x + i);
+    int e = i % t.d, half = t.rot / 2;
+    if (e >= t.rot) return __ldcg(x + i);
+    const float *h = x + (i - e);
+    int pair = t.interleaved ? e >> 1 : e % half;
+    bool second = t.interleaved ? e & 1 : e >= half;
+    float x0 = __ldcg(h + (t.interleaved ? 2 * pair : pair)), x1 = __ldcg(h + (t.interleaved ? 2 * pair + 1 : pair + half)), c = __ldcg(cs + pair), s = __ldcg(cs + half + pair);
+    return second ? x0 * s + x1 * c : x0 * c - x1 * s;
+}
+
+// A row's element `at` to the slot's bytes `row`; Q8_0: by the 32 lanes of a warp, of which each has one element of a block.
+// Written where it is `mine`; returns the value as it reads from there.
+DEV float store_element(int type, unsigned char *row, int64_t at, float v, bool mine) {
+    if (type == CT_Q8_0) {
+        float d = warp_max(fabsf(v)) / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+        unsigned char *b = row + at / 32 * 34;
+        signed char q = (signed char)rintf(v * inverse);
+        uint32_t h = float_f16(d);
+        if (mine) b[2 + at % 32] = (unsigned char)q;
+        if (mine && at % 32 == 0) b[0] = (unsigned char)h, b[1] = (unsigned char)(h >> 8);
+        return f16_float(h) * (float)q;
+    }
+    if (type == CT_F32) {
+        if (mine) ((float *)row)[at] = v;
+        return v;
+    }
+    uint32_t h = type == CT_F16 ? float_f16(v) : float_bf16(v);
+    if (mine) ((uint16_t *)row)[at] = (uint16_t)h;
+    return type == CT_F16 ? f16_float(h) : bf16_float(h);
+}
+#endif

@@ -1,0 +1,213 @@
+// row.cuh - y = W f(x) for one row of floats: f quantizes, after a norm where one is asked for, in the block that needs it.
+// The numbers are those of quantize.cuh, norm.cuh and linear.cuh, bit for bit. Included by row_*.cu.
+//
+// What counts is that bytes of W are always on their way. A block has 8 or 16 warps and takes tiles (a strip, or the same strip of gate
+// and up) blockIdx.x, + gridDim.x, ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
+// of them ahead and across tiles, into its ring of shared memory; the first before dev_wait(), so before the kernel in front of
+// it has ended. A tile's pieces meet in shared memory and are added in ascending order.
+// Shared memory: rings, the row's pieces as mma_row reads them, sums of pieces [2][matrices][pieces][16], partial sums of the norm.
+#ifndef TL_CUDA_ROW_CUH
+#define TL_CUDA_ROW_CUH
+#include "cuda/cuda.h"
+#include "cuda/map.cuh"
+#include "cuda/mma.cuh"
+#include "cuda/norm.cuh"
+#include "cuda/quantize.cuh"
+
+static __device__ __noinline__ float row_map(int op, float x) { return map1(op, x); }
+
+template <int T, bool WIDE> struct row_block {
+    static constexpr bool HALF = layout_is_half(T);
+    static constexpr int SLOTS = CUDA_ROW_SLOTS, SLOT = layout_row_slot(T), PARTS = HALF ? 2 : 1, CHUNKS = CUDA_PIECE_CHUNKS / PARTS; // of a unit
+    static constexpr int UNIT = layout_unit_bytes(T, CUDA_PIECE_CHUNKS), X = mma_row_bytes(T, WIDE), AHEAD = 2;
+
+    const cuda_row_args &a;
+    unsigned char *ring, *x;
+    float *sums, *norm_part;
+    int lane, warp, warps, pieces, chunks_all, rounds, matrices, tiles;
+
+    struct cursor { // the next part of a unit of this warp
+        int tile, m, round, part, slot;
+    };
+
+    DEV_MEMBER row_block(const cuda_row_args &args, unsigned char *memory) : a(args) {
+        lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
+        chunks_all = (int)layout_chunks(a.l.m[0].k), pieces = (int)layout_pieces(a.l.m[0].k);
+        rounds = (pieces + warps - 1) / warps;
+        matrices = a.l.epilogue == CUDA_EPI_GLU ? 2 : 1;
+        tiles = 0;
+        for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i];
+        ring = memory + warp * SLOTS * SLOT;
+        x = memory + warps * SLOTS * SLOT;
+        sums = (float *)(x + pieces * X);
+        norm_part = sums + 2 * matrices * pieces * CUDA_STRIP;
+    }
+
+    DEV_MEMBER cursor start() const { return {(int)blockIdx.x, 0, 0, 0, 0}; }
+    DEV_MEMBER void advance(cursor *c) const {
+        c->slot = c->slot + 1 == SLOTS ? 0 : c->slot + 1;
+        if (++c->part < PARTS) return;
+        c->part = 0;
+        if (++c->round < rounds) return;
+        c->round = 0;
+        if (++c->m < matrices) return;
+        c->m = 0;
+        c->tile += (int)gridDim.x;
+    }
+    DEV_MEMBER int chunks(int piece) const { return min((int)CUDA_PIECE_CHUNKS, chunks_all - piece * CUDA_PIECE_CHUNKS); }
+    DEV_MEMBER int matrix_of(int *tile) const {
+        int m = 0;
+        while (m + 1 < a.l.n_m && *tile >= a.l.tiles[m]) *tile -= a.l.tiles[m++];
+        return m;
+    }
+
+    DEV_MEMBER void copy(cursor *c) const { // always one group
+        int piece = c->round * warps + warp, n = piece < pieces ? chunks(piece) - c->part * CHUNKS : 0;
+        if (n > 0 && c->tile < tiles) {
+            int strip = c->tile, m = matrices == 2 ? c->m : matrix_of(&strip), bytes = HALF ? min(n, (int)CHUNKS) * 2048 : layout_unit_bytes(T, n);
+            const unsigned char *from = (const unsigned char *)a.l.m[m].data + (int64_t)(a.l.m[m].strip0 + strip) * layout_strip_bytes(T, a.l.m[0].k) +
+                                        (int64_t)piece * UNIT + c->part * SLOT;
+            unsigned char *to = ring + c->slot * SLOT;
+#pragma unroll
+            for (int i = 0; i < (SLOT + 511) / 512; i++) {
+                int at = i * 512 + lane * 16;
+                if (at < bytes) cp_async16(to + at, from + at, true);
+            }
+        }
+        cp_async_commit();
+        advance(c);
+    }
+
+    // ---- the row ---------------------------------------------------------------------------------------
+    DEV_MEMBER void load(int piece, float v[8]) const {
+        int at = piece * CUDA_PIECE + lane * 8;
+        float4 p = make_float4(0, 0, 0, 0), q = p;
+        if (piece < pieces && at < a.l.m[0].k) p = __ldcg((const float4 *)(a.x + at)), q = __ldcg((const float4 *)(a.x + at + 4));
+        v[0] = p.x, v[1] = p.y, v[2] = p.z, v[3] = p.w, v[4] = q.x, v[5] = q.y, v[6] = q.z, v[7] = q.w;
+    }
+
+    DEV_MEMBER float norm_factor() const { // in norm.cuh's order
+        int k = a.l.m[0].k, t = (int)threadIdx.x;
+        float sum = 0;
+        if (t < NORM_THREADS) {
+#pragma unroll 8
+            for (int i = t; i < k; i += NORM_THREADS) {
+                float v = __ldcg(a.x + i);
+                sum = fmaf(v, v, sum);
+            }
+            sum = warp_sum(sum);
+            if (lane == 0) norm_part[warp] = sum;
+        }
+        __syncthreads();
+        sum = norm_part[0];
+        for (int i = 1; i < NORM_WARPS; i++) sum += norm_part[i];
+        return norm_rms_factor(sum, k, a.eps);
+    }
+
+    DEV_MEMBER void put(int piece, float f, float v[8]) const {
+        int k = a.l.m[0].k, at = piece * CUDA_PIECE + lane * 8;
+        if (piece >= pieces) return;
+        if (a.norm) {
+            float4 p = make_float4(1, 1, 1, 1), q = p;
+            if (a.w && at < k) p = *(const float4 *)(a.w + at), q = *(const float4 *)(a.w + at + 4);
+            float w[8] = {p.x, p.y, p.z, p.w, q.x, q.y, q.z, q.w};
+            for (int j = 0; j < 8; j++) {
+                v[j] = v[j] * f;
+                if (a.w) v[j] *= w[j];
+            }
+        }
+        quantize_row<mma_scale_kinds(T), WIDE> place = {x + piece * X, chunks(piece)};
+        if constexpr (HALF) quantize_halves<T == CT_BF16>(v, place, lane);
+        else quantize_blocks<WIDE>(v, place, lane);
+    }
+
+    DEV_MEMBER void row() const { // each warp the pieces that it multiplies
+        float v[AHEAD][8], f = 1.0f;
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) load(i * warps + warp, v[i]);
+        if (a.norm) f = norm_factor();
+#pragma unroll 1
+        for (int r = 0; r < rounds; r += AHEAD) {
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) {
+                put((r + i) * warps + warp, f, v[i]);
+                load((r + i + AHEAD) * warps + warp, v[i]);
+            }
+        }
+        __syncwarp();
+    }
+
+    // ---- tiles -----------------------------------------------------------------------------------------
+    DEV_MEMBER void multiply(cursor *c, cursor *ahead, float *to) const { // one piece; its sums of rows to `to`
+        int piece = c->round * warps + warp, n = piece < pieces ? chunks(piece) : 0;
+        float p[1][1][mma_values<T, WIDE>()];
+        mma_row<T, WIDE> row = {x + piece * X, lane};
+        if constexpr (HALF) {
+            float acc[1][1][4] = {{{0, 0, 0, 0}}};
+#pragma unroll 1
+            for (int part = 0; part < PARTS; part++) {
+                cp_async_wait<SLOTS - 1>();
+                __syncwarp();
+                mma_halves<T, 1, 1>(ring + c->slot * SLOT, 0, row, part * 2 * CHUNKS, min(2 * n, (part + 1) * 2 * CHUNKS), lane, acc);
+                __syncwarp();
+                copy(ahead);
+                advance(c);
+            }
+            float scale = n ? row.whole(0) : 0.0f;
+            p[0][0][0] = (acc[0][0][0] + acc[0][0][1]) * scale;
+            p[0][0][1] = (acc[0][0][2] + acc[0][0][3]) * scale;
+        } else {
+            for (int i = 0; i < mma_values<T, WIDE>(); i++) p[0][0][i] = 0.0f;
+            cp_async_wait<SLOTS - 1>();
+            __syncwarp();
+#pragma unroll 2
+            for (int i = 0; i < n; i++) mma_chunk<T, WIDE, 1, 1>(ring + c->slot * SLOT, 0, row, n, i, lane, p);
+            __syncwarp();
+            copy(ahead);
+            advance(c);
+        }
+        if (n && (lane & 3) == 0) {
+            to[piece * CUDA_STRIP + (lane >> 2)] = p[0][0][0];
+            to[piece * CUDA_STRIP + (lane >> 2) + 8] = p[0][0][mma_values<T, WIDE>() / 2];
+        }
+    }
+
+    // By one warp: lanes 0 to 15 a row each; of a gate, lanes 16 to 31 the rows of up.
+    DEV_MEMBER void finish(int tile, const float *from) const {
+        int m = matrices == 2 ? 0 : matrix_of(&tile), at = lane % CUDA_STRIP, i = tile * CUDA_STRIP + at;
+        bool mine = lane < CUDA_STRIP && i < a.l.m[m].n;
+        float res = a.l.epilogue == CUDA_EPI_ADD && mine ? __ldcg(a.l.res + i) : 0.0f, sum = 0.0f;
+        if (matrices == 2 && lane >= CUDA_STRIP) from += pieces * CUDA_STRIP;
+#pragma unroll 8
+        for (int p = 0; p < pieces; p++) sum += from[p * CUDA_STRIP + at];
+        if (matrices == 2) sum = row_map(a.l.map, sum) * __shfl_sync(0xffffffffu, sum, lane | 16);
+        else if (a.l.epilogue == CUDA_EPI_ADD) sum = sum + res;
+        if (mine) a.l.y[m][i] = sum;
+    }
+
+    DEV_MEMBER void run() const {
+        cursor ahead = start(), now = ahead;
+        dev_launch_next();
+#pragma unroll 1
+        for (int i = 0; i < SLOTS; i++) copy(&ahead);
+        if (a.norm && a.w)
+            for (int i = (int)threadIdx.x * 32; i < a.l.m[0].k; i += (int)blockDim.x * 32) dev_prefetch(a.w + i);
+        dev_wait();
+        row();
+#pragma unroll 1
+        for (int tile = (int)blockIdx.x, n = 0; tile < tiles; tile += (int)gridDim.x, n++) {
+            float *mine = sums + n % 2 * matrices * pieces * CUDA_STRIP;
+#pragma unroll 1
+            for (int i = 0; i < matrices * rounds; i++) multiply(&now, &ahead, mine + now.m * pieces * CUDA_STRIP);
+            __syncthreads();
+            if (warp == n % warps) finish(tile, mine);
+        }
+    }
+};
+
+#define ROW_KERNEL(T, name, wide)                                                                                      \
+    CUDA_KERNEL_MIN(row_##name, cuda_row_args, 512, 2) {                                                               \
+        DEV_SMEM(memory);                                                                                              \
+        row_block<T, wide>(a, memory).run();                                                                           \
+    }
+#endif
