@@ -42,17 +42,12 @@ DEV void attn_reads(const cuda_attn_args &a, const cuda_seq &s, int row, int *lo
 }
 
 // ---- shared memory -------------------------------------------------------------------------------------
-// One cache row of `width` values (this kv head's) to f16; the last 16-byte unit is `unit` of the thread's share.
-DEV void attn_load_unit(int type, const unsigned char *from, int head, int width, int unit, bool valid, unsigned char *to) {
+// Values of one cache row (this kv head's) that cannot be copied as they are, as f16: the 16-byte unit `unit`.
+static __device__ __noinline__ uint4 attn_convert(int type, const unsigned char *from, int head, int width, int unit) {
     int d = unit * 8;
-    if (type == CT_F16 && width % 8 == 0) {
-        const unsigned char *p = from + ((int64_t)head * width + d) * 2;
-        cp_async16(to + d * 2, d < width ? p : from, valid && d < width);
-        return;
-    }
     float v[8];
     for (int i = 0; i < 8; i++) v[i] = 0.0f;
-    if (valid && d < width) {
+    if (d < width) {
         if (type == CT_Q8_0) { // width % 32 == 0
             const unsigned char *b = from + ((int64_t)head * width + d) / 32 * 34;
             float scale = f16_float(*(const uint16_t *)b);
@@ -66,26 +61,36 @@ DEV void attn_load_unit(int type, const unsigned char *from, int head, int width
             for (int i = 0; i < 8 && d + i < width; i++)
                 v[i] = type == CT_F16 ? f16_float(((const uint16_t *)from)[(int64_t)head * width + d + i]) : ((const float *)from)[(int64_t)head * width + d + i];
     }
-    *(uint4 *)(to + d * 2) = make_uint4(float_f16x2(v[0], v[1]), float_f16x2(v[2], v[3]), float_f16x2(v[4], v[5]), float_f16x2(v[6], v[7]));
+    return make_uint4(float_f16x2(v[0], v[1]), float_f16x2(v[2], v[3]), float_f16x2(v[4], v[5]), float_f16x2(v[6], v[7]));
 }
 
 // A chunk's K or V: slots[64] of its entries, -1 where no row reads it (zeros), -2: left as it is. Threads [0, threads) take part.
 DEV void attn_load(const cuda_attn_args &a, bool values, int head, const int *slots, unsigned char *to, int padded, int thread, int threads) {
-    int width = values ? a.dv : a.dk, units = padded / 8, stride = 2 * padded + 16;
+    int width = values ? a.dv : a.dk, units = padded / 8, stride = 2 * padded + 16, e = thread / units, unit = thread - e * units;
     const unsigned char *base = (const unsigned char *)(values ? a.v : a.k);
     int64_t slot_bytes = values ? a.v_slot_bytes : a.k_slot_bytes;
-    if (threads % units == 0) { // the usual widths: a thread keeps its unit
-        int unit = thread % units;
+    bool plain = a.kv_type == CT_F16 && width % 8 == 0;
+    int step = threads / units, rest = threads - step * units;
+    if (plain && rest == 0 && unit * 8 < width) { // the usual widths: a thread keeps its unit
+        base += ((int64_t)head * width + unit * 8) * 2;
+        to += unit * 16;
 #pragma unroll 4
-        for (int e = thread / units; e < ATTN_ENTRIES; e += threads / units) {
+        for (; e < ATTN_ENTRIES; e += step) {
             int slot = slots[e];
-            if (slot != ATTN_FRESH) attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, unit, slot >= 0, to + e * stride);
+            if (slot != ATTN_FRESH) cp_async16(to + e * stride, base + (slot < 0 ? 0 : slot * slot_bytes), slot >= 0);
         }
         return;
     }
-    for (int i = thread; i < ATTN_ENTRIES * units; i += threads) {
-        int e = i / units, slot = slots[e];
-        if (slot != ATTN_FRESH) attn_load_unit(a.kv_type, base + (slot < 0 ? 0 : slot * slot_bytes), head, width, i % units, slot >= 0, to + e * stride);
+#pragma unroll 1
+    while (e < ATTN_ENTRIES) {
+        int slot = slots[e];
+        unsigned char *at = to + e * stride + unit * 16;
+        const unsigned char *from = base + (slot < 0 ? 0 : slot * slot_bytes);
+        if (slot == ATTN_FRESH) ;
+        else if (plain && unit * 8 < width) cp_async16(at, from + ((int64_t)head * width + unit * 8) * 2, slot >= 0);
+        else *(uint4 *)at = slot < 0 ? make_uint4(0, 0, 0, 0) : attn_convert(a.kv_type, from, head, width, unit);
+        e += step, unit += rest;
+        if (unit >= units) unit -= units, e++;
     }
 }
 
@@ -98,21 +103,15 @@ DEV void attn_put_q(float x0, float x1, unsigned char *hi, unsigned char *lo) {
 // Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others.
 DEV void attn_load_q(const cuda_attn_args &a, int row0, int head0, int group, int n, int vectors, unsigned char *hi, unsigned char *lo, int thread, int threads) {
     int padded = (a.dk + 15) / 16 * 16, stride = attn_stride(a.dk);
-    enum { AHEAD = 4 }; // pairs on their way at a time
-    for (int first = thread; first < vectors * padded / 2; first += AHEAD * threads) {
-        float x[AHEAD][2];
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++) {
-            int i = first + u * threads, v = i / (padded / 2), d = i % (padded / 2) * 2;
-            const float *from = a.q + (row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d;
-            x[u][0] = v < n && d < a.dk ? from[0] : 0.0f;
-            x[u][1] = v < n && d + 1 < a.dk ? from[1] : 0.0f;
-        }
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++) {
-            int i = first + u * threads, v = i / (padded / 2), d = i % (padded / 2) * 2;
-            if (v < vectors) attn_put_q(x[u][0], x[u][1], hi + v * stride + d * 2, lo + v * stride + d * 2);
-        }
+    int pairs = padded / 2, v = thread / pairs, pair = thread - v * pairs, step = threads / pairs, rest = threads - step * pairs;
+#pragma unroll 2
+    while (v < vectors) {
+        int d = pair * 2;
+        const float *from = a.q + (row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d;
+        float x0 = v < n && d < a.dk ? from[0] : 0.0f, x1 = v < n && d + 1 < a.dk ? from[1] : 0.0f;
+        attn_put_q(x0, x1, hi + v * stride + d * 2, lo + v * stride + d * 2);
+        v += step, pair += rest;
+        if (pair >= pairs) pair -= pairs, v++;
     }
 }
 
@@ -156,10 +155,12 @@ template <int N> DEV void attn_scores_of(const unsigned char *q_hi, const unsign
 }
 DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[8][4]) { attn_scores_of<8>(q_hi, q_lo, k, dk, lane, s); }
 
+static __device__ __noinline__ float attn_soften(float x, float cap) { return cap * tanhf(x / cap); }
+
 // A product as a score; j: entry of the chunk that starts at entry `base`, of which [lo, hi), or their bits, are read.
 DEV float attn_score(const cuda_attn_args &a, float s, int j, int lo, int hi, const uint32_t *bits, int base) {
     float x = s * a.scale;
-    if (a.softcap > 0) x = a.softcap * tanhf(x / a.softcap);
+    if (a.softcap > 0) x = attn_soften(x, a.softcap);
     bool seen = j >= lo && j < hi;
     if (bits && seen) seen = bits[(base + j) >> 5] >> ((base + j) & 31) & 1;
     return seen ? x : ATTN_NONE;

@@ -18,8 +18,8 @@ struct rows_memory {
     int last;
 };
 
-template <int NV> struct rows_block {
-    static constexpr int VALUES = NV * 16, PER_THREAD = VALUES * ATTN_VECTORS / 128;
+template <int NV, bool ONE> struct rows_block {
+    static constexpr int VALUES = NV * 16, PER_THREAD = VALUES / 8; // of one of 16 vectors, with 128 threads
     const cuda_attn_args &a;
     rows_memory *s;
     unsigned char *q_hi, *q_lo, *k, *v, *weights; // k, v, weights: of this team's chunk; its partial afterwards over k
@@ -61,8 +61,8 @@ template <int NV> struct rows_block {
         }
         __syncthreads();
         if (active) {
-            attn_load(a, false, kv, slots, k, dk, thread, 128);
-            attn_load(a, true, kv, slots, v, VALUES, thread, 128);
+#pragma unroll 1
+            for (int i = 0; i < 2; i++) attn_load(a, i, kv, slots, i ? v : k, i ? VALUES : dk, thread, 128);
         }
         cp_async_commit();
     }
@@ -121,7 +121,7 @@ template <int NV> struct rows_block {
             for (int r = 0; r < 2; r++)
                 if (t == 0 && g + 8 * r < group) to[g + 8 * r] = m[r], to[group + g + 8 * r] = l[r];
         }
-#pragma unroll
+#pragma unroll 1
         for (int n = warp; n < NV; n += 4) {
             float o[2][4];
             attn_values(part, v, attn_stride(VALUES), n, lane, o);
@@ -133,11 +133,14 @@ template <int NV> struct rows_block {
         }
     }
 
-    // Folds n partials into acc, the i-th at from + i * step floats: element e of acc is value e / group of vector e % group.
+    // Folds n partials into acc, the i-th at from + i * step floats: a thread has one vector, and values dim(0), dim(1), ..
+    DEV_MEMBER int vector() const { return (int)threadIdx.x % ATTN_VECTORS; }
+    DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; }
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
         if ((int)threadIdx.x < group) {
             int i = (int)threadIdx.x;
             float top = s->top[i], total = s->total[i];
+#pragma unroll 1
             for (int c = 0; c < n; c++) {
                 bool read = attn_fold(from[c * step + i], from[c * step + group + i], &top, &total, &s->keep[c][i], &s->add[c][i]);
                 if (!read) s->keep[c][i] = -1.0f;
@@ -145,27 +148,27 @@ template <int NV> struct rows_block {
             s->top[i] = top, s->total[i] = total;
         }
         __syncthreads();
+        if (vector() < group) {
+            from += 2 * group + vector();
+#pragma unroll 1
+            for (int c = 0; c < n; c++, from += step) {
+                float keep = s->keep[c][vector()], add = s->add[c][vector()];
+                if (keep < 0.0f) continue;
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; j++) {
-            int e = (int)threadIdx.x + j * (int)blockDim.x;
-            if (e >= VALUES * group) break;
-            int i = e % group;
-            for (int c = 0; c < n; c++) {
-                float keep = s->keep[c][i];
-                if (!(keep < 0.0f)) acc[j] = fmaf(from[c * step + 2 * group + e], s->add[c][i], acc[j] * keep);
+                for (int j = 0; j < PER_THREAD; j++)
+                    if (dim(j) < VALUES) acc[j] = fmaf(from[dim(j) * group], add, acc[j] * keep);
             }
         }
         __syncthreads();
     }
 
     DEV_MEMBER void finish(int row) const {
+        if (vector() >= group) return;
+        float scale = attn_scale(a, head0 + vector(), s->top[vector()], s->total[vector()]);
+        float *out = a.out + row * a.out_stride + (int64_t)(head0 + vector()) * a.dv;
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; j++) {
-            int e = (int)threadIdx.x + j * (int)blockDim.x;
-            if (e >= VALUES * group) break;
-            int i = e % group, d = e / group;
-            if (d < a.dv) a.out[row * a.out_stride + (int64_t)(head0 + i) * a.dv + d] = acc[j] * attn_scale(a, head0 + i, s->top[i], s->total[i]);
-        }
+        for (int j = 0; j < PER_THREAD; j++)
+            if (dim(j) < a.dv) out[dim(j)] = acc[j] * scale;
     }
 
     DEV_MEMBER bool come_last(int index) const {
@@ -183,13 +186,16 @@ template <int NV> struct rows_block {
     // ---- a row alone, with its rotations and stores ---------------------------------------------------------
     // Queries head0 .. to shared memory, rotated.
     DEV_MEMBER void load_rotated(const fused_task &q) const {
-        int stride = attn_stride(dk);
-        for (int i = (int)threadIdx.x; i < ATTN_VECTORS * dk / 2; i += (int)blockDim.x) {
-            int vector = i / (dk / 2), d = i % (dk / 2) * 2, at = (head0 + vector) * a.dk + d;
-            float x0 = 0.0f, x1 = 0.0f;
-            if (vector < group && d < a.dk) x0 = rotated(q, q.x, q.cs, at);
-            if (vector < group && d + 1 < a.dk) x1 = rotated(q, q.x, q.cs, at + 1);
-            attn_put_q(x0, x1, q_hi + vector * stride + d * 2, q_lo + vector * stride + d * 2);
+        int stride = attn_stride(dk), pairs = dk / 2, i = (int)threadIdx.x / pairs, pair = (int)threadIdx.x - i * pairs;
+        int step = (int)blockDim.x / pairs, rest = (int)blockDim.x - step * pairs;
+#pragma unroll 2
+        while (i < ATTN_VECTORS) {
+            const float *h = q.x + (int64_t)(head0 + i) * a.dk;
+            int d = pair * 2;
+            float x0 = i < group && d < a.dk ? rotated(q, h, q.cs, d) : 0.0f, x1 = i < group && d + 1 < a.dk ? rotated(q, h, q.cs, d + 1) : 0.0f;
+            attn_put_q(x0, x1, q_hi + i * stride + d * 2, q_lo + i * stride + d * 2);
+            i += step, pair += rest;
+            if (pair >= pairs) pair -= pairs, i++;
         }
     }
 
@@ -201,8 +207,9 @@ template <int NV> struct rows_block {
                 if (slots[i] == ATTN_FRESH) entry = i;
         for (int d = 16; d; d >>= 1) entry = max(entry, __shfl_xor_sync(0xffffffffu, entry, d));
         if (entry < 0 && !(writes && team == 0)) return;
+#pragma unroll 1
         for (int d = thread; d < (width + 31) / 32 * 32; d += 128) { // whole warps
-            float x = d < width ? rotated(task, task.x, task.cs, kv * width + d) : 0.0f;
+            float x = d < width ? rotated(task, task.x + kv * width, task.cs, d) : 0.0f;
             float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * width + d, x, writes && team == 0 && d < width && own >= 0);
             if (entry >= 0 && d < width) *(uint16_t *)(chunk + entry * stride + d * 2) = (uint16_t)float_f16(stored);
         }
@@ -213,14 +220,17 @@ template <int NV> struct rows_block {
     }
 
     DEV_MEMBER void fresh_both(const attn_one_args &one, bool active, bool writes) const {
-        fresh(one.k, a.dk, k, attn_stride(dk), active, writes);
-        fresh(one.v, a.dv, v, attn_stride(VALUES), active, writes);
-        if (active && dk > a.dk) clear_fresh(a.dk, dk, k, attn_stride(dk));
-        if (active && VALUES > a.dv) clear_fresh(a.dv, VALUES, v, attn_stride(VALUES));
+#pragma unroll 1
+        for (int i = 0; i < 2; i++) {
+            unsigned char *chunk = i ? v : k;
+            int width = i ? a.dv : a.dk, padded = i ? VALUES : dk;
+            fresh(i ? one.v : one.k, width, chunk, attn_stride(padded), active, writes);
+            if (active && padded > width) clear_fresh(width, padded, chunk, attn_stride(padded));
+        }
     }
 
     DEV_MEMBER void run(const attn_one_args *one) {
-        if (one) dev_launch_next(); // lists and older entries were written before the kernel in front of this one began
+        if (ONE) dev_launch_next(); // lists and older entries were written before the kernel in front of this one began
         else {
             dev_wait();
             dev_launch_next();
@@ -228,7 +238,7 @@ template <int NV> struct rows_block {
         int row = (int)blockIdx.x, lo, hi;
         const cuda_seq seq = a.seqs[a.seq[row]];
         attn_reads(a, seq, row, &lo, &hi);
-        if (one) {
+        if (ONE) {
             own = one->k.slot[0];
             if (own >= one->k.limit) own = -1;
         }
@@ -238,16 +248,16 @@ template <int NV> struct rows_block {
         int index = row * (int)gridDim.y + (int)blockIdx.y, first = (int)blockIdx.z * teams, step = a.splits * teams;
         int64_t part = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
         float *work = a.work + index * (int64_t)a.chunks * part, *shared_part = (float *)(k - team * team_bytes);
-        load(seq, c0 + first + team, first + team < n, lo, hi);
-        if (one) {
-            dev_wait();
-            load_rotated(one->q);
-            fresh_both(*one, first + team < n, blockIdx.z == 0 && head0 % (a.heads / a.kv_heads) == 0);
-        } else attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
-        for (int c = first; c < n; c += step) {
+        if (!ONE) attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
+#pragma unroll 1
+        for (int c = first; c < n || (ONE && c == first); c += step) { // a row that reads nothing is stored too
             bool active = c + team < n;
-            if (c > first) load(seq, c0 + c + team, active, lo, hi);
-            if (c > first && one) fresh_both(*one, active, false);
+            load(seq, c0 + c + team, active, lo, hi);
+            if (ONE && c == first) {
+                dev_wait();
+                load_rotated(one->q);
+            }
+            if (ONE) fresh_both(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
             compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
             __syncthreads();
             if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));
@@ -262,25 +272,25 @@ template <int NV> struct rows_block {
 
 CUDA_KERNEL_MIN(attn_rows_64, cuda_attn_args, 256, 3) {
     DEV_SMEM(memory);
-    rows_block<4>(a, memory).run(0);
+    rows_block<4, false>(a, memory).run(0);
 }
 CUDA_KERNEL_MIN(attn_rows_128, cuda_attn_args, 256, 3) {
     DEV_SMEM(memory);
-    rows_block<8>(a, memory).run(0);
+    rows_block<8, false>(a, memory).run(0);
 }
-CUDA_KERNEL(attn_rows_256, cuda_attn_args, 256) {
+CUDA_KERNEL_MIN(attn_rows_256, cuda_attn_args, 256, 1) {
     DEV_SMEM(memory);
-    rows_block<16>(a, memory).run(0);
+    rows_block<16, false>(a, memory).run(0);
 }
-CUDA_KERNEL(attn_one_64, attn_one_args, 512) {
+CUDA_KERNEL_REGS(attn_one_64, attn_one_args, 512, 80) {
     DEV_SMEM(memory);
-    rows_block<4>(a.a, memory).run(&a);
+    rows_block<4, true>(a.a, memory).run(&a);
 }
-CUDA_KERNEL(attn_one_128, attn_one_args, 512) {
+CUDA_KERNEL_REGS(attn_one_128, attn_one_args, 512, 80) {
     DEV_SMEM(memory);
-    rows_block<8>(a.a, memory).run(&a);
+    rows_block<8, true>(a.a, memory).run(&a);
 }
-CUDA_KERNEL(attn_one_256, attn_one_args, 256) {
+CUDA_KERNEL_MIN(attn_one_256, attn_one_args, 256, 1) {
     DEV_SMEM(memory);
-    rows_block<16>(a.a, memory).run(&a);
+    rows_block<16, true>(a.a, memory).run(&a);
 }

@@ -14,6 +14,8 @@
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ type a)
 #define CUDA_KERNEL_MIN(name, type, threads, blocks) /* registers for so many resident blocks */                       \
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ type a)
+#define CUDA_KERNEL_REGS(name, type, threads, regs) /* with so many registers at most */                               \
+    extern "C" __global__ void __maxnreg__(regs) name(const __grid_constant__ type a)
 #define DEV_SMEM(name) extern __shared__ __align__(128) unsigned char name[] // the block's dynamic shared memory
 #define DEV static __device__ __forceinline__
 #define DEV_MEMBER __device__ __forceinline__
@@ -66,8 +68,6 @@ DEV void cp_async16(void *dst, const void *src, bool valid) {
 }
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // but the last N groups
-
-DEV void dev_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 // ---- numbers -------------------------------------------------------------------------------------------
 DEV float dev_exp(float x) { // e^x for x <= 0, within some 2^-22; tiny ones are 0

@@ -324,6 +324,8 @@ static tl_status find_function(cuda_device *d, const char *name, function **out,
             if (cu.module_function(&f->f, d->modules[m], name) == CU_OK) {
                 snprintf(f->name, sizeof f->name, "%s", name);
                 *out = f;
+                // The same for all: kernels that divide a multiprocessor's memory otherwise do not overlap there.
+                TRY_CU(d, cu.function_set(f->f, CU_FUNC_CARVEOUT, 100), name);
                 return TL_OK;
             }
         f->f = NULL;
@@ -346,7 +348,6 @@ tl_status cuda_launch(cuda_device *d, const char *kernel, unsigned x, unsigned y
     TL_TRY(find_function(d, kernel, &f, err));
     if (shared > (48u << 10) && shared > f->shared) {
         TRY_CU(d, cu.function_set(f->f, CU_FUNC_MAX_SHARED, (int)shared), kernel);
-        TRY_CU(d, cu.function_set(f->f, CU_FUNC_CARVEOUT, 100), kernel); // as many blocks as fit, not one
         f->shared = shared;
     }
     cu_launch_attr attr = {.id = CU_LAUNCH_PDL};

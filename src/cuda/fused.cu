@@ -36,7 +36,8 @@ CUDA_KERNEL(fused_store, fused_store_args, 256) {
     if (k >= a.n_tasks) return;
     const fused_task &t = a.task[k];
     const float *x = t.x + r * t.ldx;
-    float v = i >= t.n ? 0.0f : rotated(t, x, t.cs + r * t.ld_cs, i);
+    int e = t.rot ? i % t.d : i;
+    float v = i >= t.n ? 0.0f : rotated(t, x + (i - e), t.cs + r * t.ld_cs, e);
     if (t.out && i < t.n) t.out[(int64_t)r * t.n + i] = v;
     if (!t.state) return;
     int64_t slot = t.slot[r];

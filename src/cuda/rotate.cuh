@@ -5,14 +5,12 @@
 #include "cuda/fused/args.h"
 #include "cuda/layout.h"
 
-// Element i of a task's row x, rotated with cs where it is.
-DEV float rotated(const fused_task &t, const float *x, const float *cs, int i) {
-    if (!t.rot) return __ldcg(x + i);
-    int e = i % t.d, half = t.rot / 2;
-    if (e >= t.rot) return __ldcg(x + i);
-    const float *h = x + (i - e);
-    int pair = t.interleaved ? e >> 1 : e % half;
+// Element e of a head at h, rotated with cs where it is.
+DEV float rotated(const fused_task &t, const float *h, const float *cs, int e) {
+    if (e >= t.rot) return __ldcg(h + e);
+    int half = t.rot / 2;
     bool second = t.interleaved ? e & 1 : e >= half;
+    int pair = t.interleaved ? e >> 1 : second ? e - half : e;
     float x0 = __ldcg(h + (t.interleaved ? 2 * pair : pair)), x1 = __ldcg(h + (t.interleaved ? 2 * pair + 1 : pair + half)), c = __ldcg(cs + pair), s = __ldcg(cs + half + pair);
     return second ? x0 * s + x1 * c : x0 * c - x1 * s;
 }

@@ -86,6 +86,14 @@ template <int T, bool WIDE> struct row_block {
         v[0] = p.x, v[1] = p.y, v[2] = p.z, v[3] = p.w, v[4] = q.x, v[5] = q.y, v[6] = q.z, v[7] = q.w;
     }
 
+    DEV_MEMBER void load_norm(int piece, float w[8]) const {
+        int at = piece * CUDA_PIECE + lane * 8;
+        if (!a.norm || !a.w || piece >= pieces) return;
+        float4 p = make_float4(0, 0, 0, 0), q = p;
+        if (at < a.l.m[0].k) p = *(const float4 *)(a.w + at), q = *(const float4 *)(a.w + at + 4);
+        w[0] = p.x, w[1] = p.y, w[2] = p.z, w[3] = p.w, w[4] = q.x, w[5] = q.y, w[6] = q.z, w[7] = q.w;
+    }
+
     DEV_MEMBER float norm_factor() const { // in norm.cuh's order
         int k = a.l.m[0].k, t = (int)threadIdx.x;
         float sum = 0;
@@ -104,25 +112,23 @@ template <int T, bool WIDE> struct row_block {
         return norm_rms_factor(sum, k, a.eps);
     }
 
-    DEV_MEMBER void put(int piece, float f, float v[8]) const {
-        int k = a.l.m[0].k, at = piece * CUDA_PIECE + lane * 8;
+    DEV_MEMBER void put(int piece, float f, const float w[8], float v[8]) const {
         if (piece >= pieces) return;
-        if (a.norm) {
-            float4 p = make_float4(1, 1, 1, 1), q = p;
-            if (a.w && at < k) p = *(const float4 *)(a.w + at), q = *(const float4 *)(a.w + at + 4);
-            float w[8] = {p.x, p.y, p.z, p.w, q.x, q.y, q.z, q.w};
+        if (a.norm)
             for (int j = 0; j < 8; j++) {
                 v[j] = v[j] * f;
                 if (a.w) v[j] *= w[j];
             }
-        }
         quantize_row<mma_scale_kinds(T), WIDE> place = {x + piece * X, chunks(piece)};
         if constexpr (HALF) quantize_halves<T == CT_BF16>(v, place, lane);
         else quantize_blocks<WIDE>(v, place, lane);
     }
 
     DEV_MEMBER void row() const { // each warp the pieces that it multiplies
-        float v[AHEAD][8], f = 1.0f;
+        float v[AHEAD][8], w[AHEAD][8], f = 1.0f;
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) load_norm(i * warps + warp, w[i]);
+        dev_wait();
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load(i * warps + warp, v[i]);
         if (a.norm) f = norm_factor();
@@ -130,8 +136,10 @@ template <int T, bool WIDE> struct row_block {
         for (int r = 0; r < rounds; r += AHEAD) {
 #pragma unroll
             for (int i = 0; i < AHEAD; i++) {
-                put((r + i) * warps + warp, f, v[i]);
-                load((r + i + AHEAD) * warps + warp, v[i]);
+                int piece = (r + i) * warps + warp;
+                put(piece, f, w[i], v[i]);
+                load(piece + AHEAD * warps, v[i]);
+                load_norm(piece + AHEAD * warps, w[i]);
             }
         }
         __syncwarp();
@@ -160,8 +168,14 @@ template <int T, bool WIDE> struct row_block {
             for (int i = 0; i < mma_values<T, WIDE>(); i++) p[0][0][i] = 0.0f;
             cp_async_wait<SLOTS - 1>();
             __syncwarp();
-#pragma unroll 2
-            for (int i = 0; i < n; i++) mma_chunk<T, WIDE, 1, 1>(ring + c->slot * SLOT, 0, row, n, i, lane, p);
+            const unsigned char *unit = ring + c->slot * SLOT;
+            if (n == CUDA_PIECE_CHUNKS) {
+#pragma unroll
+                for (int i = 0; i < CUDA_PIECE_CHUNKS; i++) mma_chunk<T, WIDE, 1, 1>(unit, 0, row, CUDA_PIECE_CHUNKS, i, lane, p);
+            } else {
+#pragma unroll 1
+                for (int i = 0; i < n; i++) mma_chunk<T, WIDE, 1, 1>(unit, 0, row, n, i, lane, p);
+            }
             __syncwarp();
             copy(ahead);
             advance(c);
@@ -190,9 +204,6 @@ template <int T, bool WIDE> struct row_block {
         dev_launch_next();
 #pragma unroll 1
         for (int i = 0; i < SLOTS; i++) copy(&ahead);
-        if (a.norm && a.w)
-            for (int i = (int)threadIdx.x * 32; i < a.l.m[0].k; i += (int)blockDim.x * 32) dev_prefetch(a.w + i);
-        dev_wait();
         row();
 #pragma unroll 1
         for (int tile = (int)blockIdx.x, n = 0; tile < tiles; tile += (int)gridDim.x, n++) {

@@ -57,6 +57,7 @@ extern "C" int simt_launch(const char *name, const unsigned grid[3], const unsig
 extern "C" const char *simt_name(int i, unsigned *args_bytes, unsigned *max_threads); // i-th kernel, or NULL
 
 #define CUDA_KERNEL_MIN(name, type, threads, blocks) CUDA_KERNEL(name, type, threads)
+#define CUDA_KERNEL_REGS(name, type, threads, regs) CUDA_KERNEL(name, type, threads)
 #define CUDA_KERNEL(name, type, threads)                                                                               \
     static void name(const type &a);                                                                                   \
     static void simt_entry_##name(const void *p) { name(*(const type *)p); }                                           \
@@ -81,7 +82,6 @@ static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 static inline void dev_wait() {}
 static inline void dev_launch_next() {}
-static inline void dev_prefetch(const void *) {}
 
 template <class T> struct simt_shuffle {
     T v;
