@@ -4,6 +4,7 @@
 #include "cuda/dev.cuh"
 #include "cuda/layout.h"
 
+#define QUANTIZE_MAGIC 12582912.0f // 1.5 * 2^23: what is added to it loses its fraction
 #define QUANTIZE_TINY 1e-30f // blocks whose largest magnitude is below this are zeros
 
 // The largest magnitude as the bits order it: NaN above infinity above every number.
@@ -49,10 +50,11 @@ template <bool WIDE, class PLACE> DEV void quantize_blocks(const float v[8], con
     float inverse = plain ? 1.0f / d : 0.0f;
     int q[8], lo[8], sum = 0;
     for (int i = 0; i < 8; i++) {
-        q[i] = plain ? __float2int_rn(v[i] * inverse) : 0;
+        float x = plain ? v[i] * inverse + QUANTIZE_MAGIC : QUANTIZE_MAGIC; // rounded to an integer, to even
+        q[i] = __float_as_int(x) - __float_as_int(QUANTIZE_MAGIC);
         sum += q[i];
         if (WIDE) {
-            int hi = __float2int_rn((float)q[i] * (1.0f / 254.0f));
+            int hi = __float_as_int((x - QUANTIZE_MAGIC) * (1.0f / 254.0f) + QUANTIZE_MAGIC) - __float_as_int(QUANTIZE_MAGIC);
             lo[i] = q[i] - 254 * hi;
             q[i] = hi;
         }

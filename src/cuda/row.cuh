@@ -25,15 +25,18 @@ template <int T, bool WIDE> struct row_block {
     unsigned char *ring, *x;
     float *sums, *norm_part;
     int lane, warp, warps, pieces, chunks_all, rounds, matrices, tiles;
+    int64_t strip_bytes;
 
     struct cursor { // the next part of a unit of this warp
         int tile, m, round, part, slot;
+        const unsigned char *from; // the unit; read only by who copies
     };
 
     DEV_MEMBER row_block(const cuda_row_args &args, unsigned char *memory) : a(args) {
         lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
         chunks_all = (int)layout_chunks(a.l.m[0].k), pieces = (int)layout_pieces(a.l.m[0].k);
         rounds = (pieces + warps - 1) / warps;
+        strip_bytes = layout_strip_bytes(T, a.l.m[0].k);
         matrices = a.l.epilogue == CUDA_EPI_GLU ? 2 : 1;
         tiles = 0;
         for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i];
@@ -43,16 +46,20 @@ template <int T, bool WIDE> struct row_block {
         norm_part = sums + 2 * matrices * pieces * CUDA_STRIP;
     }
 
-    DEV_MEMBER cursor start() const { return {(int)blockIdx.x, 0, 0, 0, 0}; }
-    DEV_MEMBER void advance(cursor *c) const {
+    DEV_MEMBER const unsigned char *first_unit(int tile, int m) const { // of this warp
+        if (tile >= tiles) return 0;
+        if (matrices == 1) m = matrix_of(&tile);
+        return (const unsigned char *)a.l.m[m].data + (a.l.m[m].strip0 + tile) * strip_bytes + warp * UNIT;
+    }
+    template <bool COPIES> DEV_MEMBER void advance(cursor *c) const {
         c->slot = c->slot + 1 == SLOTS ? 0 : c->slot + 1;
         if (++c->part < PARTS) return;
         c->part = 0;
+        if (COPIES) c->from += warps * UNIT;
         if (++c->round < rounds) return;
         c->round = 0;
-        if (++c->m < matrices) return;
-        c->m = 0;
-        c->tile += (int)gridDim.x;
+        if (++c->m == matrices) c->m = 0, c->tile += (int)gridDim.x;
+        if (COPIES) c->from = first_unit(c->tile, c->m);
     }
     DEV_MEMBER int chunks(int piece) const { return min((int)CUDA_PIECE_CHUNKS, chunks_all - piece * CUDA_PIECE_CHUNKS); }
     DEV_MEMBER int matrix_of(int *tile) const {
@@ -62,20 +69,20 @@ template <int T, bool WIDE> struct row_block {
     }
 
     DEV_MEMBER void copy(cursor *c) const { // always one group
-        int piece = c->round * warps + warp, n = piece < pieces ? chunks(piece) - c->part * CHUNKS : 0;
-        if (n > 0 && c->tile < tiles) {
-            int strip = c->tile, m = matrices == 2 ? c->m : matrix_of(&strip), bytes = HALF ? min(n, (int)CHUNKS) * 2048 : layout_unit_bytes(T, n);
-            const unsigned char *from = (const unsigned char *)a.l.m[m].data + (int64_t)(a.l.m[m].strip0 + strip) * layout_strip_bytes(T, a.l.m[0].k) +
-                                        (int64_t)piece * UNIT + c->part * SLOT;
-            unsigned char *to = ring + c->slot * SLOT;
+        int piece = c->round * warps + warp, n = piece < pieces && c->tile < tiles ? min((int)CHUNKS, chunks(piece) - c->part * CHUNKS) : 0;
+        const unsigned char *from = c->from + c->part * SLOT + lane * 16;
+        unsigned char *to = ring + c->slot * SLOT + lane * 16;
+        if (n == CHUNKS) {
 #pragma unroll
-            for (int i = 0; i < (SLOT + 511) / 512; i++) {
-                int at = i * 512 + lane * 16;
-                if (at < bytes) cp_async16(to + at, from + at, true);
-            }
+            for (int i = 0; i < SLOT / 512; i++) cp_async16(to + i * 512, from + i * 512, true);
+            if (lane * 16 < SLOT % 512) cp_async16(to + SLOT / 512 * 512, from + SLOT / 512 * 512, true);
+        } else if (n > 0) {
+            int bytes = HALF ? n * 2048 : layout_unit_bytes(T, n);
+#pragma unroll 1
+            for (int at = 0; at + lane * 16 < bytes; at += 512) cp_async16(to + at, from + at, true);
         }
         cp_async_commit();
-        advance(c);
+        advance<true>(c);
     }
 
     // ---- the row ---------------------------------------------------------------------------------------
@@ -159,7 +166,7 @@ template <int T, bool WIDE> struct row_block {
                 mma_halves<T, 1, 1>(ring + c->slot * SLOT, 0, row, part * 2 * CHUNKS, min(2 * n, (part + 1) * 2 * CHUNKS), lane, acc);
                 __syncwarp();
                 copy(ahead);
-                advance(c);
+                advance<false>(c);
             }
             float scale = n ? row.whole(0) : 0.0f;
             p[0][0][0] = (acc[0][0][0] + acc[0][0][1]) * scale;
@@ -178,7 +185,7 @@ template <int T, bool WIDE> struct row_block {
             }
             __syncwarp();
             copy(ahead);
-            advance(c);
+            advance<false>(c);
         }
         if (n && (lane & 3) == 0) {
             to[piece * CUDA_STRIP + (lane >> 2)] = p[0][0][0];
@@ -200,7 +207,7 @@ template <int T, bool WIDE> struct row_block {
     }
 
     DEV_MEMBER void run() const {
-        cursor ahead = start(), now = ahead;
+        cursor ahead = {(int)blockIdx.x, 0, 0, 0, 0, first_unit((int)blockIdx.x, 0)}, now = {(int)blockIdx.x, 0, 0, 0, 0, 0};
         dev_launch_next();
 #pragma unroll 1
         for (int i = 0; i < SLOTS; i++) copy(&ahead);
