@@ -119,10 +119,15 @@ static int turn(chat *c, const char *text) {
 }
 
 static int handle_line(chat *c, char *line) {
-    chat_note_line(c, line);
-    if (line[0] == '/' && line[1] != '/') return chat_command(c, line);
-    if (line[0] == '/') line++;
-    return line[strspn(line, " \t\r\n")] ? turn(c, line) : 0;
+    if (line[0] == '/' && line[1] != '/') {
+        chat_note_line(c, line, -1);
+        return chat_command(c, line);
+    }
+    int64_t before = c->interruptions;
+    const char *text = line + (line[0] == '/');
+    int status = text[strspn(text, " \t\r\n")] ? turn(c, text) : 0;
+    chat_note_line(c, line, c->interruptions > before ? c->reply.reply_tokens : -1);
+    return status;
 }
 
 // A message is a line, and more after a line that ends with a backslash: whether there is more.

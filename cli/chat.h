@@ -33,7 +33,7 @@ json_t *chat_json(const chat *c);
 int chat_save_session(chat *c, const char *path);
 int chat_load(chat *c, const char *path);
 // chat_log.c: --json and --log. 0, or the exit status after its message.
-void chat_note_line(chat *c, const char *line); // before it is obeyed
+void chat_note_line(chat *c, const char *line, int64_t stopped_after); // -1: the reply was not stopped, or there was none
 int chat_write_json(const char *path, const json_t *value);
 int chat_check_log(const chat *c);
 int chat_end_log(chat *c);

@@ -7,15 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
-// A message of several lines is entered with a backslash at the end of each but the last.
-void chat_note_line(chat *c, const char *line) {
+// A message of several lines is entered with a backslash at the end of each but the last. A reply that Ctrl-C stopped is one of
+// so many tokens: what was entered says so, and can be entered again.
+void chat_note_line(chat *c, const char *line, int64_t stopped_after) {
     if (!c->log && !c->json) return;
     if (!c->entered) c->entered = open_memstream(&c->lines, &c->lines_n);
-    for (const char *p = line; c->entered && *p; p++) {
+    if (!c->entered) return;
+    if (stopped_after >= 0) fprintf(c->entered, "/set n %lld\n", (long long)stopped_after);
+    for (const char *p = line; *p; p++) {
         if (*p == '\n') fputc('\\', c->entered);
         fputc(*p, c->entered);
     }
-    if (c->entered) fputc('\n', c->entered);
+    fputc('\n', c->entered);
+    if (stopped_after >= 0) fprintf(c->entered, "/set n %lld\n", (long long)c->reply.most);
 }
 
 static json_t *log_json(chat *c) {
@@ -23,8 +27,9 @@ static json_t *log_json(chat *c) {
     stamp_stdin(c->lines ? c->lines : "", c->lines_n);
     json_t *stamp = stamp_json(c->o, c->reply.sampler, c->sampling->seed, c->reply.held.p, c->reply.held.n);
     if (c->before) json_object_set(stamp, "conversation", c->before);
-    return json_pack("{s:o, s:I, s:I, s:I, s:o}", "messages", chat_json(c), "prompt_tokens", (json_int_t)c->reply.prompt_tokens, "tokens",
-                     (json_int_t)c->reply.all_reply, "interrupted", (json_int_t)c->interruptions, "stamp", stamp);
+    json_object_set_new(stamp, "interrupted", json_integer((json_int_t)c->interruptions));
+    return json_pack("{s:o, s:I, s:I, s:o}", "messages", chat_json(c), "prompt_tokens", (json_int_t)c->reply.prompt_tokens, "tokens",
+                     (json_int_t)c->reply.all_reply, "stamp", stamp);
 }
 
 // Written beside and renamed, so that a file of the same name survives a failure.

@@ -2,10 +2,12 @@
 import hashlib
 import json
 import pathlib
+import signal
+import subprocess
 
 import numpy as np
 import tiny
-from common import ModelCase, main
+from common import TL, ModelCase, main
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ class Replay(ModelCase):
         said = self.tl("chat", "-m", self.model, "-n", "8", "--log", log, text=lines)[0]
         r = json.loads(log.read_text())
         self.assertEqual([m["role"] for m in r["messages"]], ["system"] + ["user", "assistant"] * 3)
-        self.assertEqual((r["messages"][3]["content"], r["interrupted"], r["stamp"]["stdin"]), ("the \nhello", 0, lines))
+        self.assertEqual((r["messages"][3]["content"], r["stamp"]["interrupted"], r["stamp"]["stdin"]), ("the \nhello", 0, lines))
         self.assertEqual("".join(m["content"] + "\n" for m in r["messages"] if m["role"] == "assistant"), said.decode())
         log_bytes = log.read_bytes()
         self.assertTrue(self.replay(log)["same"])
@@ -59,6 +61,23 @@ class Replay(ModelCase):
         self.assertTrue(self.replay(path)["same"])
         self.assertEqual(self.tl("chat", "-m", self.model, "--json", "--log", log, status=2)[0], b"")
         self.tl("chat", "-m", self.model, "--log", self.folder / "no" / "such", text="hello\n", status=1)
+
+    def test_interrupted_conversation(self):
+        """A reply that Ctrl-C stopped is made again up to there."""
+        log, model = self.folder / "log.json", str(self.folder / "long.gguf")
+        tiny.write(model, edit=lambda w: w.kv_data[0]["llama.context_length"].__setattr__("value", 60000))
+        p = subprocess.Popen([TL, "chat", "-m", model, "-c", "50000", "--ignore-eos", "--log", str(log)], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdin.write(b"hello\n")
+        p.stdin.flush()
+        p.stdout.read(20)  # it is under way
+        p.send_signal(signal.SIGINT)
+        said = p.communicate(b"/set n 5\nthe hello\n", timeout=60)
+        self.assertEqual(p.returncode, 0, said)
+        r = json.loads(log.read_text())
+        self.assertEqual((len(r["messages"]), r["stamp"]["interrupted"]), (4, 1))
+        self.assertTrue(r["stamp"]["stdin"].startswith("/set n "), r["stamp"]["stdin"])
+        done = self.replay(log)
+        self.assertEqual((done["same"], done["result"]), (True, []))
 
     def test_conversation_goes_on(self):
         session, log = self.folder / "s.tls", self.folder / "log.json"
