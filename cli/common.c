@@ -115,7 +115,7 @@ int open_session(const char *command, const model_args *a, int64_t n_ctx, int64_
     tl_error err;
     const char *patches[MOST_PATCHES + 1];
     tl_session_options options = {.n_ctx = a->n_ctx ? a->n_ctx : n_ctx, .n_batch = a->n_batch ? a->n_batch : n_batch,
-                                        .cache_type = a->cache_type};
+                                        .n_seq = a->n_seq, .cache_type = a->cache_type};
     inside_session(a, patches, &options);
     if (tl_session_new(o->model, &options, &o->session, &err) != TL_OK) return fail_with(command, &err);
     return 0;

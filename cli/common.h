@@ -15,6 +15,7 @@ typedef struct model_args {
     arg_list adapters;
     int threads;
     int64_t n_ctx, n_batch;
+    int32_t n_seq;    // of open_session; 0: 1
     bool no_repair, verbose, nan_trap, lens;
     arg_list set;
     const char *watch;

@@ -138,9 +138,12 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
         return status;
     }
     if (a->session && room < 4096) room = train > 0 && train < 4096 ? train : 4096; // what was saved may be longer than this
+    bool tree = a->spec && strcmp(a->spec, "tree") == 0;
+    if (status == 0 && tree && strcmp(tl_engine_device(o->engine), "cpu") != 0) status = fail("generate", "--spec tree is not there for GPUs");
+    if (tree) a->model.n_seq = 2;
     if (status == 0) status = open_session("generate", &a->model, room, 0, o);
     if (status == 0 && a->session && access(a->session, F_OK) == 0) status = reply_load("generate", &r, a->session, NULL);
-    r.spec.mode = !a->spec || strcmp(a->spec, "auto") == 0 ? SPEC_AUTO : strcmp(a->spec, "off") == 0 ? SPEC_OFF : SPEC_NGRAM;
+    r.spec.mode = !a->spec || strcmp(a->spec, "auto") == 0 ? SPEC_AUTO : strcmp(a->spec, "off") == 0 ? SPEC_OFF : strcmp(a->spec, "tree") == 0 ? SPEC_TREE : SPEC_NGRAM;
     opened small = {0};
     if (status == 0 && a->draft) {
         status = speculation_open("generate", a->draft, &a->model, o->model, &small);
@@ -218,7 +221,7 @@ int cli_generate(int argc, char **argv) {
         {ARG_TEXT, "session", 0, &a.session, "FILE", "keep the cache in FILE: a text that begins alike computes only the rest", 0, 0},
         BEAM_OPTIONS(a.beam),
         {ARG_HEADING, "Speculation (the text is the same with and without)", 0, NULL, NULL, NULL, 0, 0},
-        {ARG_TEXT, "spec", 0, &a.spec, "HOW", "guess from the text: ngram, off, or auto: where it pays (default: auto)", 0, 0},
+        {ARG_TEXT, "spec", 0, &a.spec, "HOW", "guess from the text: ngram, tree (two ways), off, auto: if it pays (default: auto)", 0, 0},
         {ARG_TEXT, "draft", 0, &a.draft, "MODEL", "guess with a small model of the same vocabulary", 0, 0},
         CONSTRAINT_OPTIONS(a.limits.constraint), SAMPLING_OPTIONS(a.sampling), MODEL_OPTIONS(a.model), INSIDE_OPTIONS(a.model), {0}};
     const arg_command command = {.name = "generate", .usage = "[-m MODEL] (-p TEXT | -f FILE | --prompts FILE) [options]", .options = options, .most = 1,
@@ -234,8 +237,8 @@ int cli_generate(int argc, char **argv) {
     if (a.session && (a.prompts || a.beam.beams)) return args_wrong("generate", "--session goes with one prompt");
     if (a.prompts && a.beam.beams) return args_wrong("generate", "give either --prompts or --beams");
     if (a.beam.beams && (a.completions > 1 || a.logprobs >= 0)) return args_wrong("generate", "with --beams there are neither --n nor --logprobs; --n-best shows more than one");
-    if (a.spec && strcmp(a.spec, "auto") != 0 && strcmp(a.spec, "ngram") != 0 && strcmp(a.spec, "off") != 0)
-        return args_wrong("generate", "--spec: auto, ngram or off is wanted, not \"%s\"", a.spec);
+    if (a.spec && strcmp(a.spec, "auto") != 0 && strcmp(a.spec, "ngram") != 0 && strcmp(a.spec, "tree") != 0 && strcmp(a.spec, "off") != 0)
+        return args_wrong("generate", "--spec: auto, ngram, tree or off is wanted, not \"%s\"", a.spec);
     if (a.prompt && a.file) return args_wrong("generate", "give either -p TEXT or -f FILE");
     if (first < argc && (status = args_positional("generate", argv[first], &a.model.model)) >= 0) return status;
     return a.prompts ? generate_many(&a) : generate(&a);

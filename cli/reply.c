@@ -81,6 +81,8 @@ typedef struct turn {
     bool ahead;             // the step of the token that is being chosen has begun
     int32_t guess[DRAFT_MOST];
     size_t n_guess, at;     // guesses in the cache, and how many of them have come true
+    int32_t branch[BRANCH_MOST]; // other guesses for the same place, in sequence 1
+    size_t n_branch, n_all; // n_all: rows of guesses in the step
     double step_start, step_seconds;
     tl_decoder *decoder;
     text_output out;
@@ -234,7 +236,9 @@ static void guess(turn *t, size_t n) {
     if (r->most >= 0 && r->most - r->reply_tokens - 1 < most) most = r->most - r->reply_tokens - 1;
     if (batch - (int64_t)n < most) most = batch - (int64_t)n;
     if (slots - (int64_t)n < most) most = slots - (int64_t)n;
-    t->n_guess = most > 0 && n == 1 ? speculation_guess(&r->spec, t->guess, (size_t)most) : 0;
+    t->n_branch = 0;
+    t->n_guess = most > 0 && n == 1 ? speculation_guess(&r->spec, t->guess, (size_t)most, r->spec.mode == SPEC_TREE ? t->branch : NULL, &t->n_branch) : 0;
+    t->n_all = t->n_guess + t->n_branch;
 }
 
 static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r->stop where there is no room
@@ -245,13 +249,19 @@ static tl_status compute(turn *t, tl_row *rows, size_t n) { // STOP_CONTEXT in r
         if (!speculation_add(&r->spec, rows[i].token)) status = no_memory(t->err);
     guess(t, n);
     for (size_t i = 0; i < t->n_guess; i++) rows[n + i] = (tl_row){.token = t->guess[i], .logits = true};
+    for (size_t i = 0; i < t->n_branch; i++) rows[n + t->n_guess + i] = (tl_row){.token = t->branch[i], .seq = 1, .logits = true};
     rows[n - 1].logits = true;
+    rows[0].also = t->n_branch > 0; // both branches grow from it (n is 1)
+    if (t->n_branch > 0 && status == TL_OK) status = tl_seq_fork(r->o->session, 0, 1, t->err);
     bool there = !r->chosen && !t->n_guess && tl_session_chooses_ahead(r->o->session, r->sampler);
     t->logits = NULL;
     size_t batch = (size_t)tl_session_n_batch(r->o->session), from = 0;
-    for (; n + t->n_guess - from > batch && status == TL_OK; from += batch) status = tl_session_step(r->o->session, rows + from, batch, NULL, t->err);
-    if (status == TL_OK) status = tl_session_step(r->o->session, rows + from, n + t->n_guess - from, there ? NULL : &t->logits, t->err);
-    if (status != TL_OK) t->n_guess = 0;
+    for (; n + t->n_all - from > batch && status == TL_OK; from += batch) status = tl_session_step(r->o->session, rows + from, batch, NULL, t->err);
+    if (status == TL_OK) status = tl_session_step(r->o->session, rows + from, n + t->n_all - from, there ? NULL : &t->logits, t->err);
+    if (status != TL_OK) {
+        tl_seq_cut(r->o->session, 1, 0);
+        t->n_guess = t->n_branch = 0;
+    }
     if (there) t->step_start = n == 1 ? t->step_start : 0; // its time is known when the next token is
     else if (n == 1 && !t->n_guess) speculation_report(&r->spec, 0, 0, seconds_now() - t->step_start);
     else t->step_seconds = seconds_now() - t->step_start;
@@ -266,13 +276,27 @@ static void end_guesses(turn *t) {
     tl_session *s = t->r->o->session;
     if (!t->n_guess) return;
     tl_seq_cut(s, 0, tl_seq_length(s, 0) - (int64_t)(t->n_guess - t->at));
-    speculation_report(&t->r->spec, t->n_guess, t->at, t->step_seconds);
-    t->n_guess = t->at = 0;
+    tl_seq_cut(s, 1, 0);
+    speculation_report(&t->r->spec, t->n_all, t->at, t->step_seconds);
+    t->n_guess = t->at = t->n_branch = 0;
+}
+
+// The text goes on as the branch says: sequence 1 takes the place of the trunk's guesses.
+static tl_status take_branch(turn *t) {
+    tl_session *s = t->r->o->session;
+    tl_status status = tl_seq_fork(s, 1, 0, t->err);
+    tl_seq_cut(s, 1, 0);
+    t->logits += (int64_t)t->n_guess * tl_model_n_vocab(t->r->o->model); // behind the token's own: those of the other guesses
+    memcpy(t->guess, t->branch, t->n_branch * sizeof *t->guess);
+    t->n_guess = t->n_branch;
+    t->n_branch = 0;
+    return status;
 }
 
 // Has the token been guessed? Then the logits of the one after it are there already.
 static bool guessed(turn *t, int32_t id, tl_status *status) {
     reply *r = t->r;
+    if (t->at == 0 && t->n_branch > 0 && t->branch[0] == id) *status = take_branch(t);
     if (t->at == t->n_guess || t->guess[t->at] != id) return end_guesses(t), false;
     t->at++;
     t->logits += tl_model_n_vocab(r->o->model);

@@ -49,37 +49,47 @@ bool speculation_set(speculation *s, const int32_t *ids, size_t n) {
 }
 
 // ---- guesses -------------------------------------------------------------------------------------
-// What followed the earlier place that agrees with the end for longest; of equals the latest.
-static size_t from_text(const speculation *s, int32_t *out, size_t most) {
-    size_t best = 0, best_at = 0;
+static size_t copy_from(const speculation *s, size_t at, int32_t *out, size_t most) {
+    size_t n = 0;
+    for (; n < most && at + n < s->n; n++) out[n] = s->ids[at + n];
+    return n;
+}
+
+// What followed the earlier place that agrees with the end for longest; of equals the latest. The branch: the same of places
+// that another token followed.
+static size_t from_text(const speculation *s, int32_t *out, size_t most, int32_t *branch, size_t *n_branch) {
+    size_t best = 0, best_at = 0, other = 0, other_at = 0;
     if (s->n < DRAFT_MATCH + 1) return 0;
     int32_t at = s->before[s->n - 1];
     for (int look = 0; at >= 0 && look < LOOK_MOST; at = s->before[at], look++) {
         size_t same = 0;
         while (same <= (size_t)at && same < 32 && s->ids[(size_t)at - same] == s->ids[s->n - 1 - same]) same++;
+        bool differs = best == 0 || s->ids[at + 1] != s->ids[best_at];
+        if (same > best && best > 0 && differs) other = best, other_at = best_at;
+        else if (same <= best && differs && same > other) other = same, other_at = (size_t)at + 1;
         if (same > best) best = same, best_at = (size_t)at + 1;
     }
     if (best < DRAFT_MATCH) return 0;
-    size_t n = 0;
-    for (; n < most && best_at + n < s->n; n++) out[n] = s->ids[best_at + n];
-    return n;
+    if (branch && other >= DRAFT_MATCH && most > 1) *n_branch = copy_from(s, other_at, branch, most / 2 < BRANCH_MOST ? most / 2 : BRANCH_MOST);
+    return copy_from(s, best_at, out, most - *n_branch);
 }
 
-static int32_t best_of(const float *logits, int64_t n) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
+static int32_t best_of(const float *logits, int64_t n, int32_t but) {
+    int64_t best = but == 0;
+    for (int64_t i = best + 1; i < n; i++)
+        if (i != but && logits[i] > logits[best]) best = i;
     return (int32_t)best;
 }
 
-static size_t from_model(speculation *s, int32_t *out, size_t most) {
+static size_t from_model(speculation *s, int32_t *out, size_t most, int32_t *branch, size_t *n_branch) {
     const float *logits;
     tl_error err;
     tl_session *session = s->small->session;
     int64_t n_vocab = tl_model_n_vocab(s->small->model), held = tl_seq_share(session, 0, s->ids, s->n - 1);
     if (tl_session_prompt(session, 0, s->ids + held, s->n - (size_t)held, &logits, NULL, &err) != TL_OK) return 0;
     for (size_t i = 0; i < most; i++) {
-        out[i] = best_of(logits, n_vocab);
+        out[i] = best_of(logits, n_vocab, -1);
+        if (i == 0 && branch && most > 1 && n_vocab > 1) branch[0] = best_of(logits, n_vocab, out[0]), *n_branch = 1, most--;
         const tl_row row = {.token = out[i], .logits = true};
         if (i + 1 < most && tl_session_step(session, &row, 1, &logits, &err) != TL_OK) return i + 1;
     }
@@ -92,14 +102,15 @@ static size_t affordable(const speculation *s) {
     return room > row ? (size_t)(room / row) : 0;
 }
 
-size_t speculation_guess(speculation *s, int32_t *out, size_t most) {
+size_t speculation_guess(speculation *s, int32_t *out, size_t most, int32_t *branch, size_t *n_branch) {
+    *n_branch = 0;
     if (s->mode == SPEC_OFF || s->n == 0) return 0;
     if (s->mode == SPEC_AUTO && s->wait > 0) return s->wait--, 0;
     if (s->length == 0) s->length = s->small ? 4 : 8;
     if (most > (size_t)s->length) most = (size_t)s->length;
     if (s->mode == SPEC_AUTO && most > affordable(s)) most = affordable(s);
     if (most == 0 || (s->mode == SPEC_AUTO && s->step_one == 0)) return 0; // first what a step costs without
-    return s->small ? from_model(s, out, most) : from_text(s, out, most);
+    return s->small ? from_model(s, out, most, branch, n_branch) : from_text(s, out, most, branch, n_branch);
 }
 
 // ---- whether it pays -----------------------------------------------------------------------------

@@ -158,6 +158,8 @@ TL_API tl_memory tl_session_memory(const tl_session *s);
 typedef struct tl_row {
     int32_t token, seq; // token: an id, or TL_CHOSEN(i)
     bool logits;        // this row's logits are wanted
+    int32_t also;       // so many sequences behind seq own the row as well: a trunk, whose branches follow in the same step. Such rows
+                        // come first and are all alike in seq and also; the sequences are forks of one (on the CPU)
 } tl_row;
 // Appends the rows to their sequences (rows of one sequence in order) and computes. *logits: [wanted rows, vocab] in
 // row order, valid until the next call on this session. n <= n_batch. TL_E_LIMIT: the cache is full (nothing changed).

@@ -310,6 +310,19 @@ static tl_status check_rows(const tl_session *s, const tl_row *rows, size_t n, t
     return TL_OK;
 }
 
+// Rows of a trunk come first, and belong to sequences that are equally long.
+static tl_status check_trunk(const tl_session *s, const tl_row *rows, size_t n, tl_error *err) {
+    for (size_t i = 0; i < n; i++) {
+        int32_t also = rows[i].also;
+        if (also == 0) continue;
+        bool ok = also > 0 && also < s->n_seq - rows[i].seq && (i == 0 || (rows[i - 1].also == also && rows[i - 1].seq == rows[i].seq));
+        for (int32_t k = 1; ok && k <= also; k++) ok = length_of(&s->seqs[rows[i].seq + k]) == length_of(&s->seqs[rows[i].seq]);
+        if (!ok) return err_set(err, TL_E_USAGE, "rows that several sequences own come first in a step, and these are forks of one sequence");
+        if (s->m->engine->device) return err_set(err, TL_E_UNSUPPORTED, "on a GPU a row belongs to one sequence");
+    }
+    return TL_OK;
+}
+
 // Rows of a sequence come in order: the token before is known when a row's turn comes.
 static void learn_row(tl_session *s, size_t i) {
     const sequence *q = &s->seqs[s->in[INPUT_SEQ][i]];
@@ -328,10 +341,11 @@ void session_learn_rows(tl_session *s, size_t n) {
 }
 
 void session_take_back(tl_session *s, size_t n) {
-    for (size_t i = n; i-- > 0;) {
-        sequence *q = &s->seqs[s->in[INPUT_SEQ][i]];
-        if (q->n && q->slots[q->first + q->n - 1] == s->in[INPUT_SLOT][i]) drop_last(s, q);
-    }
+    for (size_t i = n; i-- > 0;)
+        for (int32_t k = 0; k <= (i < s->trunk ? s->trunk_also : 0); k++) {
+            sequence *q = &s->seqs[s->in[INPUT_SEQ][i] + k];
+            if (q->n && q->slots[q->first + q->n - 1] == s->in[INPUT_SLOT][i]) drop_last(s, q);
+        }
 }
 
 // Tokens that are choices: known ones take their place. True: some are known to the device only.
@@ -348,8 +362,10 @@ static bool resolve_choices(tl_session *s, size_t n) {
 
 tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const float **logits, tl_error *err) {
     TL_TRY(check_rows(s, rows, n, err));
+    TL_TRY(check_trunk(s, rows, n, err));
     if (s->late || plan_is_split(s->p)) TL_TRY(session_take_choices(s, err)); // the CPU's layers cannot read what a GPU has chosen
     int64_t outs = 0;
+    s->trunk = 0, s->trunk_also = rows[0].also;
     for (size_t i = 0; i < n; i++) {
         sequence *q = &s->seqs[rows[i].seq];
         int32_t slot = slots_take(&s->pool);
@@ -358,6 +374,8 @@ tl_status tl_session_step(tl_session *s, const tl_row *rows, size_t n, const flo
         s->in[INPUT_SEQ][i] = rows[i].seq;
         s->in[INPUT_SLOT][i] = slot;
         session_append(s, q, slot);
+        for (int32_t k = 1; k <= rows[i].also; k++) slots_share(&s->pool, slot), session_append(s, q + k, slot);
+        s->trunk += rows[i].also > 0;
         if (rows[i].logits) s->in[INPUT_OUT][outs++] = (int32_t)i;
     }
     for (int32_t i = 0; i < s->n_seq; i++) {

@@ -13,6 +13,12 @@
 
 static const char magic[8] = "TLSESS2";
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { HASH_CHECKED = 0 }; // else no changed file would get past it
+#else
+enum { HASH_CHECKED = 1 };
+#endif
+
 typedef struct file_head {
     char magic[8];
     uint64_t model, states; // hashes of what the cache was computed by, and of how it is stored
@@ -169,7 +175,7 @@ static bool read_all(FILE *f, const tl_session *s, const file_head *head, const 
             ok = fread(to, 1, st->ir.slot_bytes, f) == st->ir.slot_bytes;
             hash = mix(hash, to, st->ir.slot_bytes);
         }
-    return ok && fread(&end, 1, sizeof end, f) == sizeof end && end == hash;
+    return ok && fread(&end, 1, sizeof end, f) == sizeof end && (end == hash || !HASH_CHECKED);
 }
 
 // The slots' states also hold positions; a sequence begins at 0, so they are the ones that were saved.

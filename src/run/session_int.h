@@ -29,6 +29,8 @@ struct tl_session {
     int64_t rows, outs;    // of the last step
     char **patches;        // ended by NULL
     tl_dtype cache_type;
+    size_t trunk;          // rows of the last step that several sequences own
+    int32_t trunk_also;    // how many more than one
     bool trap, hidden;
     int64_t width;         // of a row that a step gives
     // choices among the logits of the last step (session_choose.c)

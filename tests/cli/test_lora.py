@@ -1,6 +1,7 @@
 """LoRA adapters: as if the weights had been changed, and broken files are refused."""
 import json
 import pathlib
+import sys
 
 from common import Case, main
 
@@ -8,6 +9,9 @@ try:
     import gguf
     import numpy as np
     import tiny
+
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "oracle"))
+    import oracle
 except ImportError:
     raise SystemExit(77)
 
@@ -61,6 +65,11 @@ def merged(path, changes):
 
     tiny.write(path, edit=edit)
     return path
+
+
+def distance(x, want):
+    """Of the errors' size to that of the values."""
+    return float(np.sqrt(((x.astype(np.float64) - want) ** 2).mean() / (want.astype(np.float64) ** 2).mean()))
 
 
 class Lora(Case):
@@ -124,6 +133,41 @@ class Lora(Case):
         self.assertIn("models/llama.tl:63", err)
         self.assertIn("l=1", err)
         self.tl("score", "-m", self.base, "--ids", "5,80", "--lora", a, "--nan-trap")
+
+    def quantized(self, kind):
+        def edit(w):
+            for name, t in w.tensors[-1].items():
+                if t.tensor.ndim == 2:
+                    t.tensor = gguf.quants.quantize(t.tensor, kind)
+                    t.dtype, t.nbytes = kind, t.tensor.nbytes
+
+        path = str(self.folder / f"{kind.name}.gguf")
+        tiny.write(path, edit=edit)
+        return path
+
+    def test_quantized_base(self):
+        """Against numpy on the dequantized weights with the change added to them; errors are those of the base without an adapter."""
+        ids, data = [5, 80, 33, 100, 7, 9, 200], pairs(1)
+        a = adapter(str(self.folder / "a.gguf"), data)
+
+        class Changed(oracle.Model):
+            def __getitem__(self, name):
+                w, (x, y) = super().__getitem__(name), data.get(name.removesuffix(".weight"), (None, None))
+                if x is None:
+                    return w
+                change = 2 * (y.astype(np.float64) @ x.astype(np.float64))
+                return (w + (change.T if name == "token_embd.weight" else change)).astype(np.float32)
+
+        for kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q5_1, gguf.GGMLQuantizationType.F16):
+            base = self.quantized(kind)
+            plain, = oracle.forward_all(base, [ids])
+            m = Changed(base)
+            want = oracle.hidden_all(m, [ids])[0] @ m["output.weight"].T
+            self.assertGreater(distance(plain, want), 0.3, kind)  # the adapter changes much
+            limit = 2 * max(distance(self.logits(base), plain), 1e-3)
+            for isa in (None, "ref", "avx2"):
+                got = self.logits(base, "--lora", a, *(["--isa", isa] if isa else []))
+                self.assertLess(distance(got, want), limit, (kind, isa))
 
     def refused(self, path, *says):
         err = self.tl("score", "-m", self.base, "--ids", "5", "--lora", path, status=1)[1].decode()

@@ -1,5 +1,6 @@
 """Guessing tokens ahead changes no byte of a reply, whatever the guesses are worth."""
 import json
+import re
 
 from common import ModelCase, main
 
@@ -18,9 +19,21 @@ class Speculation(ModelCase):
             for temperature in ("0", "0.8", "0.3"):
                 args = ["-n", "60", *case, "--temp", temperature, "-s", "5"]
                 plain = self.say(*args, "--spec", "off")
-                for how in ("ngram", "auto"):
+                for how in ("ngram", "auto", "tree"):
                     self.assertEqual(self.say(*args, "--spec", how), plain, (args, how))
                 self.assertEqual(self.say(*args, "--draft", self.model), plain, args)
+                self.assertEqual(self.say(*args, "--draft", self.model, "--spec", "tree"), plain, args)
+
+    def test_branches_come_true(self):
+        """A second branch has what the first choice of the small model (here the model itself) misses."""
+        right = {"ngram": 0, "tree": 0}
+        for how in right:
+            for seed in range(6):
+                args = ["generate", "-m", self.model, "-p", TEXT, "-n", "100", "--temp", "1", "-s", seed, "--top-k", "3", "--ignore-eos", "--draft", self.model, "-v", "--spec", how]
+                out, err = self.tl(*args)
+                self.assertEqual(out, self.tl(*args[:-1], "off")[0])
+                right[how] += int(re.search(rb"\[(\d+) of \d+ guessed", err)[1])
+        self.assertGreater(right["tree"], right["ngram"])
 
     def test_guesses_come_true(self):
         err = self.tl("generate", "-m", self.model, "-p", TEXT, "-n", "100", "--temp", "0", "--ignore-eos", "--spec", "ngram", "-v")[1].decode()
