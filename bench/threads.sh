@@ -29,7 +29,8 @@ for model; do
         for t in $threads; do
             [ "$t" -le "$most" ] || continue
             for b in $programs; do
-                "$b" bench -r 1 -p "$prompt" -n "$decode" -t "$t" -m "$model" | awk -v key="$b $t" '
+                said=$("$b" bench -r 1 -p "$prompt" -n "$decode" -t "$t" -m "$model") || { echo "threads.sh: $b bench failed" >&2; exit 1; }
+                echo "$said" | awk -v key="$b $t" '
                     /^prompt / { p = $(NF - 1) } /^decode +[0-9]/ { d = $(NF - 1) } /^decode reads/ { sub(/.*: /, ""); s = $1 }
                     END { print key, d, p, s + 0 }' >>"$runs"
             done
