@@ -302,7 +302,10 @@ static void check_row(const problem *p, const one_row *o, void *x, int r, void *
     cuda_quantize_args quant = {.x = from, .ldx = p->k, .rows = 1, .k = p->k, .kind = kind, .q = q};
     a.l.wide = p->wide, a.l.rows = 1, a.l.x = q;
     a.l.y[0] = y, a.l.y[1] = (float *)y + n;
-    if (!cuda_row_takes(&a)) return;
+    if (!cuda_row_takes(&a)) {
+        gpu_free(q);
+        return;
+    }
     for (int way = 0; way < 2; way++) {
         MUST(cuda_zero(gpu, y, bytes, &err));
         if (way == 1) MUST(cuda_row(gpu, &a, &err));
