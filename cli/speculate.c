@@ -96,9 +96,9 @@ static size_t from_model(speculation *s, int32_t *out, size_t most, int32_t *bra
     return most;
 }
 
-// How many guesses can be wrong before more is lost than may be: two steps, and 1.5 % of all.
+// How many guesses can be wrong before more is lost than may be: a step and a half, and 1 % of all.
 static size_t affordable(const speculation *s) {
-    double room = 2 + 0.015 * (double)s->steps - s->lost, row = s->row_cost > 0.02 ? s->row_cost : s->row_cost > 0 ? 0.02 : 0.35;
+    double room = 1.5 + 0.01 * (double)s->steps - s->lost, row = s->row_cost > 0.02 ? s->row_cost : s->row_cost > 0 ? 0.02 : 0.35;
     return room > row ? (size_t)(room / row) : 0;
 }
 
