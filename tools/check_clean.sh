@@ -10,6 +10,7 @@ repository=$PWD
 keep=${1:+yes}
 root=${1:-$(mktemp -d "${TMPDIR:-/var/tmp}/clean.XXXXXX")}
 mkdir -p "$root"
+chmod 755 "$root" # mktemp makes it the root user's alone, and it becomes everybody's /
 root=$(cd "$root" && pwd)
 
 cleanup() {
