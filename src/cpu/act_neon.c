@@ -64,18 +64,6 @@ static inline void quantize_q16(const float *x, act_q16 *b) {
     for (int h = 0; h < 2; h++) b->sum_hi[h] = (int16_t)sum16(hi + 4 * h), b->sum_lo[h] = (int16_t)sum16(lo + 4 * h);
 }
 
-void act_quantize_neon(act_kind kind, const float *x, void *dst, int64_t k) {
-    if (kind != ACT_Q8 && kind != ACT_Q16) {
-        act_quantize_ref(kind, x, dst, k);
-        return;
-    }
-    int64_t whole = k / ACT_BLOCK;
-    for (int64_t b = 0; b < whole; b++) {
-        if (kind == ACT_Q8) quantize_q8(x + b * ACT_BLOCK, (act_q8 *)dst + b);
-        else quantize_q16(x + b * ACT_BLOCK, (act_q16 *)dst + b);
-    }
-    if (k % ACT_BLOCK) {
-        uint8_t *tail = (uint8_t *)dst + (size_t)whole * (kind == ACT_Q8 ? sizeof(act_q8) : sizeof(act_q16));
-        act_quantize_ref(kind, x + whole * ACT_BLOCK, tail, k % ACT_BLOCK);
-    }
-}
+#include "cpu/act_rows.h"
+
+void act_quantize_neon(act_kind kind, const float *x, void *dst, int64_t k) { act_quantize_row(kind, x, dst, k); }
