@@ -2,7 +2,6 @@
 // prefetch ahead; what is read is folded into one number, so that no load is idle.
 #include "base/bandwidth.h"
 #include <stdatomic.h>
-#include <time.h>
 
 enum { READ_LINE = 64, READ_STREAMS = 4, READ_AHEAD = 2048 };
 
@@ -54,18 +53,12 @@ static void read_part(void *ctx, int thread, int n) {
     atomic_fetch_xor(&job->sum, sum);
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 double read_stretches(pool *threads, const read_stretch *list, size_t n) {
     read_job job = {.list = list, .n = n, .loop = best_loop()};
     for (size_t i = 0; i < n; i++) job.total += list[i].bytes;
-    double start = seconds();
+    double start = 1e-9 * clock_ns();
     pool_run(threads, read_part, &job);
-    return seconds() - start;
+    return 1e-9 * clock_ns() - start;
 }
 
 double read_bandwidth(pool *threads, const void *data, size_t bytes, int rounds) {

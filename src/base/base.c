@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <time.h>
 
 // ---- errors --------------------------------------------------------------------------------------
 static void err_fill(tl_error *err, tl_status code, int64_t offset, const char *fmt, va_list ap) {
@@ -355,4 +356,11 @@ uint16_t f32_to_bf16(float f) {
     memcpy(&u, &f, 4);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+// ---- time ----------------------------------------------------------------------------------------
+double clock_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }

@@ -109,6 +109,9 @@ bool vec_grow_(void **p, size_t *cap, size_t need, size_t elem);
 #define vec_push(v, x) (vec_reserve((v), (v)->n + 1) ? ((v)->p[(v)->n++] = (x), true) : false)
 #define vec_free(v) (mem_free((v)->p), (v)->p = NULL, (v)->n = (v)->cap = 0)
 
+// ---- time ---------------------------------------------------------------------------------------
+double clock_ns(void); // monotonic, in nanoseconds
+
 // ---- hash map: byte string -> int64 or pointer --------------------------------------------------
 // Keys are not copied: they must outlive the map. Open addressing; no deletion.
 typedef struct map_entry {

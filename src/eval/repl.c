@@ -1,5 +1,4 @@
 // repl.c - programs that grow entry by entry, and tests: both run statements and can take back what those changed.
-#include <time.h>
 
 #include "eval/relations.h"
 #include "eval/value.h"
@@ -246,12 +245,6 @@ static void test_run(evaluator *ev, void *ctx) {
     ev->cur = NULL;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void ev_tests(evaluator *ev, const char *file, void (*each)(void *ctx, const char *name, int line, double seconds, const char *message), void *ctx) {
     const unit *u = ev->units;
     while (u && (u->importer || u->imported_by_stmt || strcmp(u->src.name, file) != 0)) u = u->next;
@@ -260,12 +253,12 @@ void ev_tests(evaluator *ev, const char *file, void (*each)(void *ctx, const cha
         char name[200];
         int line, col;
         tl_error err = {0};
-        double begun = now();
+        double begun = 1e-9 * clock_ns();
         str_escape(name, sizeof name, s->head.name);
         span_line_col(s->at, &line, &col);
         test_job j = {s, u};
         tl_status st = taken_back(ev, test_run, &j, false, &err);
-        each(ctx, name, line, now() - begun, st == TL_OK ? NULL : err.message);
+        each(ctx, name, line, 1e-9 * clock_ns() - begun, st == TL_OK ? NULL : err.message);
         if (st == TL_E_CANCELLED) return;
     }
 }

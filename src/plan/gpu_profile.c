@@ -40,16 +40,10 @@ static void share_time(plan *p, int i, double ns) {
     add_time(p, i, all > 0 ? ns * weight_of(k) / all : ns / members);
 }
 
-static double now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 tl_status gpu_profile_collect(plan *p, tl_error *err) {
     if (!p->profile) return TL_OK;
     TL_TRY(cuda_sync(p->device, err));
-    double total = 1e6 * cuda_between(p->device, 0, p->n_kernels), begin = now_ns() - total;
+    double total = 1e6 * cuda_between(p->device, 0, p->n_kernels), begin = clock_ns() - total;
     for (int i = 0; i < p->n_kernels; i++) {
         const gpu_role *r = p->kernels[i]->gpu;
         double ns = 1e6 * cuda_between(p->device, i, i + 1);

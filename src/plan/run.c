@@ -1,6 +1,5 @@
 // run.c - the life of a plan, the schedule for a row count, and the replay.
 #include <setjmp.h>
-#include <time.h>
 
 #include "plan/plan_int.h"
 
@@ -200,12 +199,6 @@ bool plan_stopped(const plan *p) {
 }
 
 // ---- replay --------------------------------------------------------------------------------------
-static double now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 // Units [u0, u1) of a LINEAR: pieces of the matrix x blocks of rows, the rows innermost.
 static void run_tiles(const plan *p, const item *it, int64_t u0, int64_t u1, int thread) {
     const kernel *k = p->kernels[it->first];
@@ -233,10 +226,10 @@ static void run_kernel(const plan *p, const item *it, int i, int64_t u, int thre
 }
 
 static void run_profiled(const plan *p, const item *it, int i, int64_t u, int thread) {
-    double start = now_ns();
+    double start = clock_ns();
     run_kernel(p, it, i, u, thread);
     struct profile_cell *c = &p->profile[(int64_t)thread * p->n_kernels + it->first + i];
-    double took = now_ns() - start;
+    double took = clock_ns() - start;
     c->ns += took;
     c->units++;
     if (!p->events) return;
@@ -247,7 +240,7 @@ static void run_profiled(const plan *p, const item *it, int i, int64_t u, int th
 
 static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int thread, bool timed) {
     if (u0 >= u1) return;
-    double start = timed ? now_ns() : 0;
+    double start = timed ? clock_ns() : 0;
     if (it->kind == K_TILE && !p->profile) run_tiles(p, it, u0, u1, thread);
     else
         for (int64_t u = u0; u < u1 && !plan_stopped(p); u++)
@@ -255,7 +248,7 @@ static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int threa
                 if (p->profile) run_profiled(p, it, i, u, thread);
                 else run_kernel(p, it, i, u, thread);
             }
-    if (timed) p->kernel_ns += now_ns() - start;
+    if (timed) p->kernel_ns += clock_ns() - start;
 }
 
 static void run_tail(plan *p, const phase *ph, int thread) {
@@ -357,7 +350,7 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
         p->step = *step;
         return gpu_run(p, err);
     }
-    double start = p->measure ? now_ns() : 0;
+    double start = p->measure ? clock_ns() : 0;
     p->kernel_ns = 0;
     p->fault = (plan_fault){0};
     mem_forbid(true);
@@ -367,7 +360,7 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     pool_chain chain = {.loops = p->loops, .n = p->n_phases - 1, .work = chain_work, .then = chain_then, .early = chain_early, .ctx = p};
     if (chain.n) pool_run_chain(p->threads, &chain);
     if (p->measure) {
-        p->total_ns = now_ns() - start;
+        p->total_ns = clock_ns() - start;
         p->outside_ns = p->total_ns - p->kernel_ns;
     }
     if (p->limits.stop && p->limits.stop->hit) return err_set(err, TL_E_CANCELLED, "stopped");

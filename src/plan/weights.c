@@ -1,6 +1,5 @@
 // weights.c - tensors of the model file in the backend's form, made on first use and kept with the tensor.
 #include <sys/mman.h>
-#include <time.h>
 
 #include "gguf/quant.h"
 #include "plan/plan_int.h"
@@ -47,12 +46,6 @@ static void touch_pages(void *ctx, int thread, int n) {
     }
 }
 
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void *big_alloc(const plan_backend *b, size_t bytes) {
     if (bytes < 2 * (size_t)HUGE_PAGE) return mem_alloc_aligned(bytes + LINE, LINE);
     size_t all = (bytes + LINE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
@@ -62,10 +55,10 @@ static void *big_alloc(const plan_backend *b, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     if (!pages->slow) (void)madvise(p, bytes, MADV_HUGEPAGE); // what is left of the last page gets small ones
 #endif
-    double start = seconds_now();
+    double start = 1e-9 * clock_ns();
     pool_run(b->threads, touch_pages, &(touch_job){b->threads, p, (int64_t)bytes});
     if (!pages->slow) {
-        pages->seconds += seconds_now() - start;
+        pages->seconds += 1e-9 * clock_ns() - start;
         pages->bytes += (double)bytes;
         pages->slow = pages->seconds > SLOW_SECONDS + pages->bytes / FAST_RATE;
     }
