@@ -9,7 +9,6 @@
 
 #include "cuda/ops.h"
 
-static size_t aligned(size_t n) { return (n + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN; }
 
 // ---- memory ----------------------------------------------------------------------------------------------
 static const ir_weight *weight_of_value(const plan *p, int32_t v) { // whose bytes a fixed value is
@@ -33,7 +32,7 @@ size_t gpu_fixed_bytes(const plan *p, int i) {
 static tl_status make_constants(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     for (int i = 0; i < p->n_values; i++)
-        if (p->values[i].place == V_FIXED && !raw_weight(&p->values[i])) g->const_bytes += aligned(fixed_bytes(&p->values[i]));
+        if (p->values[i].place == V_FIXED && !raw_weight(&p->values[i])) g->const_bytes += gpu_aligned(fixed_bytes(&p->values[i]));
     TL_TRY(cuda_alloc(g->d, g->const_bytes, &g->consts, err));
     char *at = g->consts;
     for (int i = 0; i < p->n_values; i++) {
@@ -48,7 +47,7 @@ static tl_status make_constants(plan *p, tl_error *err) {
         }
         TL_TRY(cuda_upload(g->d, at, v->fixed, fixed_bytes(v), err));
         p->base[i] = at;
-        at += aligned(fixed_bytes(v));
+        at += gpu_aligned(fixed_bytes(v));
     }
     return TL_OK;
 }
@@ -85,14 +84,14 @@ size_t gpu_work_bytes(plan *p) {
     gpu_plan *g = p->gpu;
     g->act_bytes = gpu_act_room(p);
     g->attn_bytes = gpu_attn_room(p, &g->counter_bytes);
-    return g->work_bytes = aligned(p->work_bytes) + aligned(g->act_bytes) + aligned(g->attn_bytes);
+    return g->work_bytes = gpu_aligned(p->work_bytes) + gpu_aligned(g->act_bytes) + gpu_aligned(g->attn_bytes);
 }
 
 static tl_status make_work(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     TL_TRY(cuda_alloc(g->d, g->work_bytes, &g->work, err));
-    g->act = (char *)g->work + aligned(p->work_bytes);
-    g->attn_work = (char *)g->act + aligned(g->act_bytes);
+    g->act = (char *)g->work + gpu_aligned(p->work_bytes);
+    g->attn_work = (char *)g->act + gpu_aligned(g->act_bytes);
     if (g->counter_bytes) TL_TRY(cuda_zero(g->d, g->attn_work, g->counter_bytes, err));
     for (int i = 0; i < p->n_values; i++)
         if (p->values[i].place == V_WORK) p->base[i] = (char *)g->work + p->values[i].offset;
@@ -220,7 +219,7 @@ static layout lay_out(const plan *p, int64_t edits) {
 static tl_status input_room(plan *p, size_t bytes, tl_error *err) {
     gpu_plan *g = p->gpu;
     if (bytes <= g->input_room) return TL_OK;
-    size_t room = aligned(bytes * 2 + 4096);
+    size_t room = gpu_aligned(bytes * 2 + 4096);
     TL_TRY(cuda_sync(g->d, err));
     cuda_free(g->d, g->input);
     g->input = NULL, g->input_room = 0;

@@ -87,6 +87,7 @@ tl_status gpu_profile_point(const plan *p, int i, tl_error *err); // before kern
 tl_status gpu_profile_collect(plan *p, tl_error *err);            // of a run that was launched
 tl_status gpu_fuse(plan *p, tl_error *err); // before memory is laid out
 size_t gpu_fixed_bytes(const plan *p, int i); // that value i, a fixed one, will take
+static inline size_t gpu_aligned(size_t n) { return (n + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN; }
 size_t gpu_work_bytes(plan *p);              // after plan_memory()
 tl_status gpu_check_memory(plan *p, const plan_backend *b, tl_error *err);
 tl_status gpu_load_weights(plan *p, const plan_backend *b, tl_error *err);

@@ -10,7 +10,6 @@ typedef struct need {
     int64_t layers, slots;       // layers that are to be there
 } need;
 
-static size_t aligned(size_t n) { return (n + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN; }
 static double mib(size_t n) { return (double)n / 1048576; }
 
 static ir_weight *matrix_of(const kernel *k) { // that k reads on the device, or NULL
@@ -30,10 +29,10 @@ static void add_weights(const plan *p, need *n) {
         const ir_weight *w = matrix_of(p->kernels[i]);
         bool before = false;
         for (int j = 0; j < i && w && !before; j++) before = matrix_of(p->kernels[j]) == w;
-        if (w && !before) add(n, &n->weights, aligned(gpu_weight_room(w)), ir_layer_of_weight(w));
+        if (w && !before) add(n, &n->weights, gpu_aligned(gpu_weight_room(w)), ir_layer_of_weight(w));
     }
     for (int i = 0; i < p->n_values; i++)
-        if (p->values[i].place == V_FIXED) n->weights += aligned(gpu_fixed_bytes(p, i));
+        if (p->values[i].place == V_FIXED) n->weights += gpu_aligned(gpu_fixed_bytes(p, i));
 }
 
 static void add_states(const plan *p, need *n) {
@@ -44,7 +43,7 @@ static void add_states(const plan *p, need *n) {
         size_t bytes;
         if (!s || before) continue;
         if (!size_mul(s->slot_bytes, (size_t)s->slots, &bytes)) bytes = SIZE_MAX / 64;
-        add(n, &n->cache, aligned(bytes), s->layer);
+        add(n, &n->cache, gpu_aligned(bytes), s->layer);
         n->slots = s->slots > n->slots ? s->slots : n->slots;
     }
 }

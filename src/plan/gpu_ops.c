@@ -296,7 +296,7 @@ size_t gpu_attn_room(const plan *p, size_t *counters) {
         most = bytes > most ? bytes : most;
         *counters = count > *counters ? count : *counters;
     }
-    *counters = (*counters + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN;
+    *counters = gpu_aligned(*counters);
     return most + *counters;
 }
 

@@ -355,7 +355,7 @@ static bool resolve_choices(tl_session *s, size_t n) {
         int32_t *t = &s->in[INPUT_TOK][i];
         if (*t >= 0) continue;
         if (s->choosing) open = true;
-        else *t = s->chosen[-1 - *t] < 0 ? 0 : s->chosen[-1 - *t]; // no choice: as a device has it
+        else *t = session_choice(s, *t);
     }
     return open;
 }

@@ -5,6 +5,11 @@
 #include "run/sample.h"
 #include "run/session_int.h"
 
+int32_t session_choice(const tl_session *s, int32_t token) {
+    int32_t id = s->chosen[-1 - token];
+    return id < 0 ? 0 : id; // no choice: as a device has it
+}
+
 tl_status session_take_choices(tl_session *s, tl_error *err) {
     if (!s->choosing) return TL_OK;
     size_t late = (size_t)s->late;
@@ -18,7 +23,7 @@ tl_status session_take_choices(tl_session *s, tl_error *err) {
     }
     for (size_t i = 0; i < late; i++) {
         int32_t *t = &s->in[INPUT_TOK][i];
-        if (*t < 0) *t = s->chosen[-1 - *t] < 0 ? 0 : s->chosen[-1 - *t];
+        if (*t < 0) *t = session_choice(s, *t);
     }
     session_learn_rows(s, late);
     return TL_OK;

@@ -43,6 +43,7 @@ struct tl_session {
 };
 
 tl_status session_take_choices(tl_session *s, tl_error *err);  // what was begun is in s->chosen afterwards
+int32_t session_choice(const tl_session *s, int32_t token);     // the id that TL_CHOSEN(i) stands for, once it is known
 void session_learn_rows(tl_session *s, size_t n);              // what the slots of the last step's rows hold
 void session_take_back(tl_session *s, size_t n);               // the last step's rows
 
