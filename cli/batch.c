@@ -74,12 +74,11 @@ static void keep_result(running *j, const char *stop, const char *problem) {
 }
 
 static void on_done(void *ctx, tl_job_end why, const tl_error *err) {
-    static const char *const names[] = {"end", "length", "context", "stop", "failed", "stuck"};
     running *j = ctx;
     tl_error wrong;
     if (said_end(&j->said, &wrong) != TL_OK && !err) err = &wrong;
     if (j->said.failed) j->r->fatal = fail("generate", "out of memory");
-    keep_result(j, j->said.out.stopped ? "stop" : j->said.late ? "time" : names[why], err ? err->message : NULL);
+    keep_result(j, said_stop(&j->said, why), err ? err->message : NULL);
 }
 
 // ---- all of them ---------------------------------------------------------------------------------

@@ -80,8 +80,11 @@ static char *join_choices(const json_t *list) { // NULL: not a list of texts wit
         if (!text || strchr(text, '\n')) return NULL;
         n += strlen(text) + 1;
     }
-    char *out = calloc(n + 1, 1);
-    for (size_t i = 0; out && i < json_array_size(list); i++) strcat(strcat(out, json_string_value(json_array_get(list, i))), "\n");
+    char *out = malloc(n), *to = out;
+    for (size_t i = 0; out && i < json_array_size(list); i++) {
+        to = stpcpy(to, json_string_value(json_array_get(list, i)));
+        *to++ = '\n', *to = '\0';
+    }
     return json_array_size(list) ? out : (free(out), NULL);
 }
 

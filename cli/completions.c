@@ -46,12 +46,11 @@ static void show_finished(choir *c) {
 }
 
 static void on_done(void *ctx, tl_job_end why, const tl_error *err) {
-    static const char *const names[] = {"end", "length", "context", "stop", "failed", "stuck"};
     voice *v = ctx;
     tl_error wrong;
     if (said_end(&v->said, &wrong) != TL_OK && !err) err = &wrong;
     if (err) v->c->status = fail_with("generate", err);
-    v->stop = v->said.out.stopped ? "stop" : v->said.late ? "time" : names[why];
+    v->stop = said_stop(&v->said, why);
     if (why == TL_JOB_LENGTH && v->c->a->most < 0) v->stop = "context";
     v->c->over++;
 }

@@ -49,6 +49,11 @@ tl_status said_end(said_text *s, tl_error *err) {
     return status;
 }
 
+const char *said_stop(const said_text *s, tl_job_end why) {
+    static const char *const names[] = {"end", "length", "context", "stop", "failed", "stuck"};
+    return s->out.stopped ? "stop" : s->late ? "time" : names[why];
+}
+
 void said_free(said_text *s) {
     tl_decoder_free(s->decoder);
     output_free(&s->out);

@@ -26,5 +26,6 @@ typedef struct said_text { // zero, then the first group set by the caller; stay
 tl_status said_open(said_text *s, tl_error *err);
 bool said_token(said_text *s, int32_t id); // false: the text is over
 tl_status said_end(said_text *s, tl_error *err); // what was held back, and what makes the text whole
+const char *said_stop(const said_text *s, tl_job_end why); // what results call it: "end", "length", "stop", "time", ...
 void said_free(said_text *s);
 #endif
