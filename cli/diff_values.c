@@ -2,6 +2,7 @@
 // value of their programs, aligned by key; or one against a folder of .npy files as `tl trace --npy` writes them.
 #include "base/moments.h"
 #include "diff.h"
+#include "interrupt.h"
 #include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
@@ -135,7 +136,7 @@ static int step_b(comparison *c, size_t from, size_t rows) { // the same rows as
 static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
     comparison *c = ctx;
     int status = c->b.folder ? 0 : step_b(c, from, rows);
-    for (size_t i = 0; i < c->n && status == 0 && !inside_stopped(); i++) {
+    for (size_t i = 0; i < c->n && status == 0 && !interrupt_came; i++) {
         tl_watch w;
         tl_error err;
         tl_session_watch_at(c->a.o.session, i, &w);

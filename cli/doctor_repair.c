@@ -3,21 +3,14 @@
 #include "doctor.h"
 #include "gguf/tensor_stats.h"
 #include "gguf/writer.h"
+#include "interrupt.h"
 #include "progress.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static volatile int stopped;
-static void on_interrupt(int number) {
-    (void)number;
-    stopped = 1;
-    signal(SIGINT, SIG_DFL);
-}
 
 typedef struct mend {
     doctor *d;
@@ -93,10 +86,10 @@ static int write_copy(mend *m, const char *out) {
         else fprintf(stderr, "output.weight: left out; token_embd.weight takes its place\n");
     }
     if (status != 0) return status;
-    m->w.progress = show_progress, m->w.ctx = m, m->w.cancel = &stopped;
-    signal(SIGINT, on_interrupt);
+    m->w.progress = show_progress, m->w.ctx = m, m->w.cancel = &interrupt_came;
+    interrupt_catch();
     tl_status saved = gguf_save(&m->w, out, &err);
-    signal(SIGINT, SIG_DFL);
+    interrupt_leave();
     progress_end(&m->bar);
     if (saved != TL_OK) return fail("doctor", "%s", err.message);
     if (gguf_check(m->d->g, &err) == TL_OK) return 0;

@@ -3,10 +3,10 @@
 // Many texts share a step, a sequence for each; a vector's bits do not depend on the texts beside it. Vectors go out in the order
 // of the texts, as soon as all before them are there.
 #include "inside.h"
+#include "interrupt.h"
 #include "progress.h"
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,13 +45,6 @@ typedef struct embedder {
     FILE *npy;
     progress bar;
 } embedder;
-
-static volatile int cancelled;
-static void on_interrupt(int number) {
-    (void)number;
-    cancelled = 1;
-    signal(SIGINT, SIG_DFL);
-}
 
 // ---- what comes in -------------------------------------------------------------------------------
 static int add_text(embedder *e, size_t *cap, const char *text, size_t n) {
@@ -195,7 +188,7 @@ static int run(embedder *e) {
     double start = seconds_now();
     progress_start(&e->bar, "embedding", e->tokens, 0, e->tokens < 4096 && isatty(STDERR_FILENO) != 1);
     e->bar.unit = "tokens";
-    while (status == 0 && e->shown < e->n && !cancelled) {
+    while (status == 0 && e->shown < e->n && !interrupt_came) {
         status = step(e, &done);
         snprintf(note, sizeof note, "%.0f tokens/s", (double)done / (seconds_now() - start + 1e-9));
         progress_update(&e->bar, (int64_t)done, note);
@@ -241,7 +234,7 @@ static int embed(embedder *e) {
         if (!e->npy || !npy_write_header(e->npy, (int64_t[]){(int64_t)e->n, e->width}, 2)) status = fail("embed", "%s: %s", a->npy, strerror(errno));
     }
     if (a->json) e->data = json_array();
-    signal(SIGINT, on_interrupt);
+    interrupt_catch();
     if (status == 0) status = run(e);
     if (e->npy && fclose(e->npy) != 0 && status == 0) status = fail("embed", "%s: %s", a->npy, strerror(errno));
     if (status != 0 && e->npy) remove(a->npy); // not half of the vectors

@@ -2,10 +2,10 @@
 #include "batch.h"
 #include "beams.h"
 #include "completions.h"
+#include "interrupt.h"
 #include "logprobs.h"
 #include "reply.h"
 #include "stamp.h"
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,13 +30,6 @@ typedef struct completion { // one of those under way
     size_t size;
     json_t *logprobs;       // NULL: not wanted
 } completion;
-
-static volatile int cancelled;
-static void on_interrupt(int number) {
-    (void)number;
-    cancelled = 1;
-    signal(SIGINT, SIG_DFL); // the second one ends the program at once
-}
 
 static void show_text(void *ctx, const char *text, size_t n) {
     completion *c = ctx;
@@ -106,8 +99,15 @@ static int complete(generate_args *a, reply *r, const int32_t *ids, size_t n, in
     return status;
 }
 
+static int spec_mode(const char *name) { // -1: there is no such mode
+    static const char *const names[] = {[SPEC_AUTO] = "auto", [SPEC_NGRAM] = "ngram", [SPEC_OFF] = "off", [SPEC_TREE] = "tree"};
+    for (int i = 0; name && i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return name ? -1 : SPEC_AUTO;
+}
+
 static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t n) {
-    reply r = {.o = o, .most = a->most, .ignore_end = a->limits.ignore_end, .stops = &a->limits.stops, .cancel = &cancelled,
+    reply r = {.o = o, .most = a->most, .ignore_end = a->limits.ignore_end, .stops = &a->limits.stops, .cancel = &interrupt_came,
                .max_seconds = (double)a->limits.max_seconds, .show = show_text,
                .by_token = a->limits.constraint.rule != NULL};
     r.shift = a->shift, r.keep = a->keep;
@@ -118,8 +118,8 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
     int status = open_constraint("generate", &a->limits.constraint, o->model, &r.constraint);
     if (status == 0 && a->beam.beams) {
         beam_args b = a->beam;
-        b.most = a->most, b.ignore_end = a->limits.ignore_end, b.json = a->json, b.constraint = r.constraint, b.cancel = &cancelled;
-        signal(SIGINT, on_interrupt);
+        b.most = a->most, b.ignore_end = a->limits.ignore_end, b.json = a->json, b.constraint = r.constraint, b.cancel = &interrupt_came;
+        interrupt_catch();
         status = beams_generate(&b, &a->model, o, ids, n);
         json_decref(results);
         tl_constraint_free(r.constraint);
@@ -130,28 +130,28 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
         sampling_fix_seed(&a->sampling);
         const completions_args c = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .constraint = r.constraint, .by_token = r.by_token,
                                     .ignore_end = a->limits.ignore_end, .json = a->json, .max_seconds = r.max_seconds, .most = a->most, .n = a->completions,
-                                    .parallel = a->parallel, .cancel = &cancelled};
-        signal(SIGINT, on_interrupt);
+                                    .parallel = a->parallel, .cancel = &interrupt_came};
+        interrupt_catch();
         status = completions_generate(&c, o, ids, n);
         json_decref(results);
         tl_constraint_free(r.constraint);
         return status;
     }
     if (a->session && room < 4096) room = train > 0 && train < 4096 ? train : 4096; // what was saved may be longer than this
-    bool tree = a->spec && strcmp(a->spec, "tree") == 0;
+    bool tree = spec_mode(a->spec) == SPEC_TREE;
     if (status == 0 && tree && strcmp(tl_engine_device(o->engine), "cpu") != 0) status = fail("generate", "--spec tree is not there for GPUs");
     if (tree) a->model.n_seq = 2;
     if (status == 0) status = open_session("generate", &a->model, room, 0, o);
     if (status == 0 && a->session && access(a->session, F_OK) == 0) status = reply_load("generate", &r, a->session, NULL);
-    r.spec.mode = !a->spec || strcmp(a->spec, "auto") == 0 ? SPEC_AUTO : strcmp(a->spec, "off") == 0 ? SPEC_OFF : strcmp(a->spec, "tree") == 0 ? SPEC_TREE : SPEC_NGRAM;
+    r.spec.mode = spec_mode(a->spec);
     opened small = {0};
     if (status == 0 && a->draft) {
         status = speculation_open("generate", a->draft, &a->model, o->model, &small);
         r.spec.small = &small;
     }
-    signal(SIGINT, on_interrupt);
+    interrupt_catch();
     sampling_fix_seed(&a->sampling);
-    for (int i = 0; i < a->completions && status == 0 && !cancelled; i++) {
+    for (int i = 0; i < a->completions && status == 0 && !interrupt_came; i++) {
         if (a->completions > 1 && !a->json && i > 0) fprintf(stderr, "[%d of %d]\n", i + 1, a->completions);
         status = complete(a, &r, ids, n, i, results);
     }
@@ -169,7 +169,7 @@ static int generate_with(generate_args *a, opened *o, const int32_t *ids, size_t
     tl_constraint_free(r.constraint);
     reply_free(&r);
     opened_free(&small);
-    return status != 0 ? status : cancelled ? 1 : 0;
+    return status != 0 ? status : interrupt_came ? 1 : 0;
 }
 
 static int generate(generate_args *a) {
@@ -191,8 +191,8 @@ static int generate(generate_args *a) {
 
 static int generate_many(const generate_args *a) {
     const batch_args b = {.model = &a->model, .sampling = &a->sampling, .stops = &a->limits.stops, .constraint = &a->limits.constraint, .prompts = a->prompts, .out = a->out, .parallel = a->parallel, .most = a->most, .chat = a->chat,
-                          .parse_special = a->parse_special, .no_special = a->no_special, .ignore_end = a->limits.ignore_end, .max_seconds = (double)a->limits.max_seconds, .overwrite = a->overwrite, .cancel = &cancelled};
-    signal(SIGINT, on_interrupt);
+                          .parse_special = a->parse_special, .no_special = a->no_special, .ignore_end = a->limits.ignore_end, .max_seconds = (double)a->limits.max_seconds, .overwrite = a->overwrite, .cancel = &interrupt_came};
+    interrupt_catch();
     return batch_generate(&b);
 }
 
@@ -237,7 +237,7 @@ int cli_generate(int argc, char **argv) {
     if (a.session && (a.prompts || a.beam.beams)) return args_wrong("generate", "--session goes with one prompt");
     if (a.prompts && a.beam.beams) return args_wrong("generate", "give either --prompts or --beams");
     if (a.beam.beams && (a.completions > 1 || a.logprobs >= 0)) return args_wrong("generate", "with --beams there are neither --n nor --logprobs; --n-best shows more than one");
-    if (a.spec && strcmp(a.spec, "auto") != 0 && strcmp(a.spec, "ngram") != 0 && strcmp(a.spec, "tree") != 0 && strcmp(a.spec, "off") != 0)
+    if (spec_mode(a.spec) < 0)
         return args_wrong("generate", "--spec: auto, ngram, tree or off is wanted, not \"%s\"", a.spec);
     if (a.prompt && a.file) return args_wrong("generate", "give either -p TEXT or -f FILE");
     if (first < argc && (status = args_positional("generate", argv[first], &a.model.model)) >= 0) return status;

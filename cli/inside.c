@@ -1,10 +1,10 @@
 // inside.c - see inside.h.
 #include "inside.h"
+#include "interrupt.h"
 #include "progress.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,15 +88,6 @@ int inside_show_token(const tl_model *m, int32_t id, int width, char *buf) {
 }
 
 // ---- running -----------------------------------------------------------------------------------
-static volatile int cancelled;
-static void on_interrupt(int number) {
-    (void)number;
-    cancelled = 1;
-    signal(SIGINT, SIG_DFL); // the second one ends the program at once
-}
-
-bool inside_stopped(void) { return cancelled; }
-
 int inside_run(const char *command, tl_session *s, const int32_t *ids, size_t n, inside_step each, void *ctx) {
     size_t batch = (size_t)tl_session_n_batch(s);
     tl_row *rows = malloc(batch * sizeof *rows);
@@ -105,23 +96,23 @@ int inside_run(const char *command, tl_session *s, const int32_t *ids, size_t n,
     progress bar;
     progress_start(&bar, "reading", (int64_t)n, 0, !isatty(STDERR_FILENO));
     bar.unit = "tokens";
-    signal(SIGINT, on_interrupt);
+    interrupt_catch();
     tl_seq_cut(s, 0, 0);
     for (size_t from = 0; from < n && status == 0; from += batch) {
         size_t m = n - from < batch ? n - from : batch;
         const float *logits;
         tl_error err;
         for (size_t i = 0; i < m; i++) rows[i] = (tl_row){.token = ids[from + i], .logits = true};
-        tl_status st = cancelled ? TL_E_CANCELLED : tl_session_step(s, rows, m, &logits, &err);
+        tl_status st = interrupt_came ? TL_E_CANCELLED : tl_session_step(s, rows, m, &logits, &err);
         if (st == TL_OK) status = each(ctx, from, m, logits);
-        if (status == 0 && cancelled) st = TL_E_CANCELLED; // what was looked at is not whole
+        if (status == 0 && interrupt_came) st = TL_E_CANCELLED; // what was looked at is not whole
         progress_update(&bar, (int64_t)(from + m), "");
         if (st != TL_OK || status != 0) progress_end(&bar); // a message follows, or has been told
         if (st == TL_E_CANCELLED) status = fail(command, "stopped within the first %zu of %zu tokens", from + m, n);
         else if (st != TL_OK) status = fail_with(command, &err);
     }
     progress_end(&bar);
-    signal(SIGINT, SIG_DFL);
+    interrupt_leave();
     free(rows);
     return status;
 }

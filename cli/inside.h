@@ -23,10 +23,10 @@ json_t *inside_token_texts(const tl_model *m, const int32_t *ids, size_t n); // 
 // A token's text on one line for a terminal, at most `width` columns; buf has 4 * width + 8 bytes. Returns its columns.
 int inside_show_token(const tl_model *m, int32_t id, int width, char *buf);
 
-// The session reads all tokens, at most `batch` rows in a step, with logits of all rows; after each step `each` is called.
+// The session reads all tokens, at most `batch` rows in a step, with logits of all rows; after each step `each` is called,
+// which may return early once Ctrl-C has come (interrupt.h): inside_run says so.
 typedef int (*inside_step)(void *ctx, size_t from, size_t rows, const float *logits);
 int inside_run(const char *command, tl_session *s, const int32_t *ids, size_t n, inside_step each, void *ctx);
-bool inside_stopped(void); // Ctrl-C was pressed: `each` may return early, inside_run says so
 
 size_t inside_elements(const tl_watch *w);
 void inside_place(const tl_watch *w, char *buf, size_t cap); // "models/llama.tl:54", "std/nn.tl:28 from llama.tl:24"

@@ -1,6 +1,7 @@
 // lens.c - `tl lens`: the logit lens. What the model would answer had its program ended after each layer: the statements that
 // follow the step function's loop over layers, applied to every layer (nostalgebraist 2020, "interpreting GPT: the logit lens").
 #include "inside.h"
+#include "interrupt.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -45,7 +46,7 @@ static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
     tl_watch w;
     tl_error err;
     (void)logits;
-    for (size_t i = 0; i < l->layers && !inside_stopped(); i++) {
+    for (size_t i = 0; i < l->layers && !interrupt_came; i++) {
         tl_session_watch_at(l->o->session, i, &w);
         size_t vocab = (size_t)w.size[1];
         if (!l->values && !(l->values = malloc((size_t)tl_session_n_batch(l->o->session) * vocab * sizeof *l->values))) return fail("lens", "out of memory");

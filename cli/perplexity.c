@@ -1,9 +1,9 @@
 // perplexity.c - `tl perplexity`: how well a model predicts a text, over the windows of llama.cpp's perplexity tool and so with
 // its numbers: the text's tokens are cut into windows of n_ctx; each is computed from an empty cache, its first token replaced
 // by BOS where the model adds one; the second half of each window is scored.
+#include "interrupt.h"
 #include "stamp.h"
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,13 +21,6 @@ typedef struct score_sum {
 } score_sum;
 
 enum { CHUNK_LOGITS = 16 << 20 }; // logits of one step: 64 MB of float32
-
-static volatile int cancelled;
-static void on_interrupt(int number) {
-    (void)number;
-    cancelled = 1;
-    signal(SIGINT, SIG_DFL);
-}
 
 static double neg_log_probability(const float *logits, int64_t n, int32_t id) {
     double max = -INFINITY, sum = 0;
@@ -86,8 +79,8 @@ static int score_text(const perplexity_args *a, opened *o, int32_t *ids, size_t 
     tl_row *rows = calloc((size_t)tl_session_n_batch(o->session), sizeof *rows);
     json_t *each = json_array();
     if (!rows) status = fail("perplexity", "out of memory");
-    signal(SIGINT, on_interrupt);
-    for (int64_t i = 0; i < chunks && status == 0 && !cancelled; i++) {
+    interrupt_catch();
+    for (int64_t i = 0; i < chunks && status == 0 && !interrupt_came; i++) {
         int32_t *window = ids + i * a->window, was = window[0];
         if (bos >= 0) window[0] = bos;
         if (score_window(o, window, a->window, rows, &sum, &err) != TL_OK) status = fail_with("perplexity", &err);
@@ -96,7 +89,7 @@ static int score_text(const perplexity_args *a, opened *o, int32_t *ids, size_t 
         if (isatty(STDERR_FILENO) == 1) fprintf(stderr, "\r\033[Kwindow %lld of %lld: %.4f", (long long)i + 1, (long long)chunks, exp(sum.nll / (double)sum.count));
     }
     if (isatty(STDERR_FILENO) == 1) fprintf(stderr, "\r\033[K");
-    if (status == 0 && cancelled) status = fail("perplexity", "stopped after %zu of %lld windows", json_array_size(each), (long long)chunks);
+    if (status == 0 && interrupt_came) status = fail("perplexity", "stopped after %zu of %lld windows", json_array_size(each), (long long)chunks);
     if (status == 0) status = print_result(a, o, &sum, chunks, each, ids, n);
     json_decref(each);
     free(rows);

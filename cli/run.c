@@ -1,15 +1,8 @@
 // run.c - `tl run`: runs a .tl program.
 #include "common.h"
-#include <signal.h>
+#include "interrupt.h"
 #include <string.h>
 #include <unistd.h>
-
-static volatile int interrupted;
-static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-    signal(SIGINT, SIG_DFL); // the second one ends the program at once
-}
 
 static void print_text(void *ctx, const char *text, size_t n) {
     fwrite(text, 1, n, stdout);
@@ -53,10 +46,10 @@ int cli_run(int argc, char **argv) {
     const tl_program_options program = {
         .patches = patches, .nan_trap = a.nan_trap,
         .file = argv[first], .engine = o.engine, .model = o.model, .prompt = prompt, .args = (const char *const *)argv + first + 1,
-        .n_args = (size_t)(argc - first - 1), .print = print_text, .ctx = &watched, .cancel = &interrupted,
+        .n_args = (size_t)(argc - first - 1), .print = print_text, .ctx = &watched, .cancel = &interrupt_came,
         .color = color_wanted(stderr), .dump = dump,
         .max_steps = steps, .max_bytes = (size_t)memory << 20};
-    signal(SIGINT, on_interrupt);
+    interrupt_catch();
     if (tl_program_run(&program, &err) != TL_OK) status = fail_with("run", &err);
     opened_free(&o);
     return status;

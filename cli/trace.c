@@ -1,6 +1,7 @@
 // trace.c - `tl trace`: the values that a model's program gives names, as statistics, as JSON or as .npy files.
 #include "base/moments.h"
 #include "inside.h"
+#include "interrupt.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -53,7 +54,7 @@ static int write_values(const trace *t, watched *v, const tl_watch *w, const flo
 static int on_step(void *ctx, size_t from, size_t rows, const float *logits) {
     trace *t = ctx;
     (void)from, (void)rows, (void)logits;
-    for (size_t i = 0; i < t->n && !inside_stopped(); i++) {
+    for (size_t i = 0; i < t->n && !interrupt_came; i++) {
         tl_watch w;
         tl_error err;
         tl_session_watch_at(t->s, i, &w);
