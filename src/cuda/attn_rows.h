@@ -1,4 +1,4 @@
-// attn_rows.h - what attn_rows.cu and its launcher agree on: shared memory, and a single row's arguments.
+// attn_rows.h - what attn_rows.cuh and its launcher agree on: shared memory, and a single row's arguments.
 #ifndef TL_CUDA_ATTN_ROWS_H
 #define TL_CUDA_ATTN_ROWS_H
 #include "cuda/cuda.h"

@@ -113,4 +113,21 @@ DEV float warp_max(float x) {
     for (int d = 16; d; d >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, d));
     return x;
 }
+
+// Who does a block's work, where a body may be more than a kernel of its own (step.cuh): its place in the grid, its threads, how they
+// meet; wait(): for what earlier launches wrote; done_warp(), done(): a warp, or all, have written a part of the result.
+struct dev_block {
+    DEV_MEMBER int x() const { return (int)blockIdx.x; }
+    DEV_MEMBER int y() const { return (int)blockIdx.y; }
+    DEV_MEMBER int z() const { return (int)blockIdx.z; }
+    DEV_MEMBER int width() const { return (int)gridDim.x; }
+    DEV_MEMBER int height() const { return (int)gridDim.y; }
+    DEV_MEMBER int thread() const { return (int)threadIdx.x; }
+    DEV_MEMBER int threads() const { return (int)blockDim.x; }
+    DEV_MEMBER void sync() const { __syncthreads(); }
+    DEV_MEMBER void wait() const { dev_wait(); }
+    DEV_MEMBER void launch_next() const { dev_launch_next(); }
+    DEV_MEMBER void done_warp() const {}
+    DEV_MEMBER void done() const {}
+};
 #endif

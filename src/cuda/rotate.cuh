@@ -1,4 +1,4 @@
-// rotate.cuh - what fused.cu and attn_rows.cu do with one row's queries, keys and values.
+// rotate.cuh - what fused.cu and attn_rows.cuh do with one row's queries, keys and values.
 #ifndef TL_CUDA_ROTATE_CUH
 #define TL_CUDA_ROTATE_CUH
 #include "cuda/dev.cuh"

@@ -2,8 +2,8 @@
 // The numbers are those of quantize.cuh, norm.cuh and linear.cuh, bit for bit. Included by row_*.cu.
 //
 // What counts is that bytes of W are always on their way. A block has 8 or 16 warps and takes tiles (a strip, or the same strip of gate
-// and up) blockIdx.x, + gridDim.x, ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
-// of them ahead and across tiles, into its ring of shared memory; the first before dev_wait(), so before the kernel in front of
+// and up) x(), + width(), ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
+// of them ahead and across tiles, into its ring of shared memory; the first before wait(), so before the kernel in front of
 // it has ended. A tile's pieces meet in shared memory and are added in ascending order.
 // Shared memory: rings, the row's pieces as mma_row reads them, sums of pieces [2][matrices][pieces][16], partial sums of the norm.
 #ifndef TL_CUDA_ROW_CUH
@@ -16,13 +16,14 @@
 
 static __device__ __noinline__ float row_map(int op, float x) { return map1(op, x); }
 
-template <int T, bool WIDE> struct row_block {
+template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     static constexpr bool HALF = layout_is_half(T);
-    static constexpr int SLOTS = CUDA_ROW_SLOTS, SLOT = layout_row_slot(T), PARTS = HALF ? 2 : 1, CHUNKS = CUDA_PIECE_CHUNKS / PARTS; // of a unit
+    static constexpr int SLOT = layout_row_slot(T), PARTS = HALF ? 2 : 1, CHUNKS = CUDA_PIECE_CHUNKS / PARTS; // of a unit
     static constexpr int UNIT = layout_unit_bytes(T, CUDA_PIECE_CHUNKS), X = mma_row_bytes(T, WIDE), AHEAD = 2;
 
     const cuda_row_args &a;
-    unsigned char *ring, *x;
+    const CREW &crew;
+    unsigned char *ring, *x; // ring: this warp's
     float *sums, *norm_part;
     int lane, warp, warps, pieces, chunks_all, rounds, matrices, tiles;
     int64_t strip_bytes;
@@ -32,16 +33,16 @@ template <int T, bool WIDE> struct row_block {
         const unsigned char *from; // the unit; read only by who copies
     };
 
-    DEV_MEMBER row_block(const cuda_row_args &args, unsigned char *memory) : a(args) {
-        lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
+    DEV_MEMBER row_block(const cuda_row_args &args, const CREW &who, unsigned char *rings, unsigned char *rest) : a(args), crew(who) {
+        lane = crew.thread() % 32, warp = crew.thread() / 32, warps = crew.threads() / 32;
         chunks_all = (int)layout_chunks(a.l.m[0].k), pieces = (int)layout_pieces(a.l.m[0].k);
         rounds = (pieces + warps - 1) / warps;
         strip_bytes = layout_strip_bytes(T, a.l.m[0].k);
         matrices = a.l.epilogue == CUDA_EPI_GLU ? 2 : 1;
         tiles = 0;
         for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i];
-        ring = memory + warp * SLOTS * SLOT;
-        x = memory + warps * SLOTS * SLOT;
+        ring = rings + warp * SLOTS * SLOT;
+        x = rest;
         sums = (float *)(x + pieces * X);
         norm_part = sums + 2 * matrices * pieces * CUDA_STRIP;
     }
@@ -58,7 +59,7 @@ template <int T, bool WIDE> struct row_block {
         if (COPIES) c->from += warps * UNIT;
         if (++c->round < rounds) return;
         c->round = 0;
-        if (++c->m == matrices) c->m = 0, c->tile += (int)gridDim.x;
+        if (++c->m == matrices) c->m = 0, c->tile += crew.width();
         if (COPIES) c->from = first_unit(c->tile, c->m);
     }
     DEV_MEMBER int chunks(int piece) const { return min((int)CUDA_PIECE_CHUNKS, chunks_all - piece * CUDA_PIECE_CHUNKS); }
@@ -102,18 +103,20 @@ template <int T, bool WIDE> struct row_block {
     }
 
     DEV_MEMBER float norm_factor() const { // in norm.cuh's order
-        int k = a.l.m[0].k, t = (int)threadIdx.x;
+        int k = a.l.m[0].k;
         float sum = 0;
-        if (t < NORM_THREADS) {
+#pragma unroll 1
+        for (int w = warp; w < NORM_WARPS; w += warps) {
+            sum = 0;
 #pragma unroll 8
-            for (int i = t; i < k; i += NORM_THREADS) {
+            for (int i = w * 32 + lane; i < k; i += NORM_THREADS) {
                 float v = __ldcg(a.x + i);
                 sum = fmaf(v, v, sum);
             }
             sum = warp_sum(sum);
-            if (lane == 0) norm_part[warp] = sum;
+            if (lane == 0) norm_part[w] = sum;
         }
-        __syncthreads();
+        crew.sync();
         sum = norm_part[0];
         for (int i = 1; i < NORM_WARPS; i++) sum += norm_part[i];
         return norm_rms_factor(sum, k, a.eps);
@@ -135,7 +138,7 @@ template <int T, bool WIDE> struct row_block {
         float v[AHEAD][8], w[AHEAD][8], f = 1.0f;
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load_norm(i * warps + warp, w[i]);
-        dev_wait();
+        crew.wait();
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load(i * warps + warp, v[i]);
         if (a.norm) f = norm_factor();
@@ -206,19 +209,25 @@ template <int T, bool WIDE> struct row_block {
         if (mine) a.l.y[m][i] = sum;
     }
 
-    DEV_MEMBER void run() const {
-        cursor ahead = {(int)blockIdx.x, 0, 0, 0, 0, first_unit((int)blockIdx.x, 0)}, now = {(int)blockIdx.x, 0, 0, 0, 0, 0};
-        dev_launch_next();
+    DEV_MEMBER cursor begin() const { // first copies on their way
+        cursor ahead = {crew.x(), 0, 0, 0, 0, first_unit(crew.x(), 0)};
 #pragma unroll 1
         for (int i = 0; i < SLOTS; i++) copy(&ahead);
+        return ahead;
+    }
+
+    DEV_MEMBER void run(cursor ahead) const {
+        cursor now = {crew.x(), 0, 0, 0, 0, 0};
         row();
 #pragma unroll 1
-        for (int tile = (int)blockIdx.x, n = 0; tile < tiles; tile += (int)gridDim.x, n++) {
+        for (int tile = crew.x(), n = 0; tile < tiles; tile += crew.width(), n++) {
             float *mine = sums + n % 2 * matrices * pieces * CUDA_STRIP;
 #pragma unroll 1
             for (int i = 0; i < matrices * rounds; i++) multiply(&now, &ahead, mine + now.m * pieces * CUDA_STRIP);
-            __syncthreads();
-            if (warp == n % warps) finish(tile, mine);
+            crew.sync();
+            if (warp != n % warps) continue;
+            finish(tile, mine);
+            crew.done_warp();
         }
     }
 };
@@ -226,6 +235,10 @@ template <int T, bool WIDE> struct row_block {
 #define ROW_KERNEL(T, name, wide)                                                                                      \
     CUDA_KERNEL_MIN(row_##name, cuda_row_args, 512, 2) {                                                               \
         DEV_SMEM(memory);                                                                                              \
-        row_block<T, wide>(a, memory).run();                                                                           \
+        typedef row_block<T, wide, dev_block, CUDA_ROW_SLOTS> block;                                                   \
+        dev_block crew;                                                                                                \
+        block b(a, crew, memory, memory + blockDim.x / 32 * CUDA_ROW_SLOTS * block::SLOT);                             \
+        crew.launch_next();                                                                                            \
+        b.run(b.begin());                                                                                              \
     }
 #endif

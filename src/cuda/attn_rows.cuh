@@ -1,11 +1,13 @@
-// attn_rows.cu - attention of rows that share no sequence (decoding one or many sequences); attn_one_*: of a single row, whose
-// queries and keys are rotated, and whose keys and values are stored, on the way.
+// attn_rows.cuh - attention of rows that share no sequence (decoding one or many sequences), attn_many.cu; ONE: of a single row, whose
+// queries and keys are rotated, and whose keys and values are stored, on the way, attn_one.cu.
 //
 // A block: up to 16 heads of one kv head of one row. Four warps are a team and take a chunk: each multiplies 16 of its keys, then,
 // with the weights of all 64 in shared memory, a share of the value columns. Teams take neighbouring chunks and leave
 // (m, l, values) in shared memory, which fold in ascending order. With splits > 1, z = 0 .. splits - 1 blocks share a
 // row's chunks: partials go to a.work [x][y][chunk][2 + values][heads] and the last block folds them. Same operations, same bits.
 // Grid: x = rows, y = kv heads x parts of their group, z = splits. Threads: 128 x teams.
+#ifndef TL_CUDA_ATTN_ROWS_CUH
+#define TL_CUDA_ATTN_ROWS_CUH
 #include "cuda/attn.cuh"
 #include "cuda/attn_rows.h"
 #include "cuda/rotate.cuh"
@@ -18,9 +20,10 @@ struct rows_memory {
     int last;
 };
 
-template <int NV, bool ONE> struct rows_block {
+template <int NV, bool ONE, class CREW> struct rows_block {
     static constexpr int VALUES = NV * 16, PER_THREAD = VALUES / 8; // of one of 16 vectors, with 128 threads
     const cuda_attn_args &a;
+    const CREW &crew;
     rows_memory *s;
     unsigned char *q_hi, *q_lo, *k, *v, *weights; // k, v, weights: of this team's chunk; its partial afterwards over k
     float *tops;                                  // [16 vectors][4 warps]
@@ -28,12 +31,12 @@ template <int NV, bool ONE> struct rows_block {
     int kv, head0, group, lane, warp, team, teams, thread, dk, team_bytes, own; // warp, thread: in the team; own: this row's slot, or -1
     float acc[PER_THREAD];
 
-    DEV_MEMBER rows_block(const cuda_attn_args &args, unsigned char *memory) : a(args) {
-        int whole = a.heads / a.kv_heads, parts = (whole + ATTN_VECTORS - 1) / ATTN_VECTORS, part = (int)blockIdx.y % parts;
-        kv = (int)blockIdx.y / parts;
+    DEV_MEMBER rows_block(const cuda_attn_args &args, const CREW &who, unsigned char *memory) : a(args), crew(who) {
+        int whole = a.heads / a.kv_heads, parts = (whole + ATTN_VECTORS - 1) / ATTN_VECTORS, part = crew.y() % parts;
+        kv = crew.y() / parts;
         head0 = kv * whole + part * ATTN_VECTORS;
         group = min((int)ATTN_VECTORS, whole - part * ATTN_VECTORS);
-        team = (int)threadIdx.x / 128, teams = (int)blockDim.x / 128, thread = (int)threadIdx.x % 128;
+        team = crew.thread() / 128, teams = crew.threads() / 128, thread = crew.thread() % 128;
         warp = thread / 32, lane = thread % 32, own = -1;
         dk = (a.dk + 15) / 16 * 16;
         s = (rows_memory *)memory;
@@ -47,7 +50,7 @@ template <int NV, bool ONE> struct rows_block {
         slots = (int *)(tops + 4 * ATTN_VECTORS);
 #pragma unroll
         for (int i = 0; i < PER_THREAD; i++) acc[i] = 0.0f;
-        if (threadIdx.x < ATTN_VECTORS) s->top[threadIdx.x] = ATTN_NONE, s->total[threadIdx.x] = 0.0f;
+        if (crew.thread() < ATTN_VECTORS) s->top[crew.thread()] = ATTN_NONE, s->total[crew.thread()] = 0.0f;
     }
 
     DEV_MEMBER int first_entry(const cuda_seq &seq, int c) const { return (int)((int64_t)c * ATTN_ENTRIES - seq.dropped); }
@@ -59,7 +62,7 @@ template <int NV, bool ONE> struct rows_block {
             int slot = base + thread >= lo && base + thread < hi ? seq.slots[base + thread] : -1;
             slots[thread] = slot >= 0 && slot == own ? (int)ATTN_FRESH : slot;
         }
-        __syncthreads();
+        crew.sync();
         if (active) {
 #pragma unroll 1
             for (int i = 0; i < 2; i++) attn_load(a, i, kv, slots, i ? v : k, i ? VALUES : dk, thread, 128);
@@ -72,7 +75,7 @@ template <int NV, bool ONE> struct rows_block {
         const int g = lane >> 2, t = lane & 3, base = first_entry(seq, c), stride = attn_stride(dk);
         float x[2][4], m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
         cp_async_wait<0>();
-        __syncthreads();
+        crew.sync();
         if (active) {
             attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
 #pragma unroll
@@ -89,7 +92,7 @@ template <int NV, bool ONE> struct rows_block {
                 if (t == 0) tops[(g + 8 * r) * 4 + warp] = m[r];
             }
         }
-        __syncthreads();
+        crew.sync();
         if (active) {
 #pragma unroll
             for (int r = 0; r < 2; r++) {
@@ -102,7 +105,7 @@ template <int NV, bool ONE> struct rows_block {
                         float_f16x2(dev_exp(x[n][2 * r] - from), dev_exp(x[n][2 * r + 1] - from));
             }
         }
-        __syncthreads();
+        crew.sync();
         if (!active) return;
         attn_part part;
 #pragma unroll
@@ -134,11 +137,11 @@ template <int NV, bool ONE> struct rows_block {
     }
 
     // Folds n partials into acc, the i-th at from + i * step floats: a thread has one vector, and values dim(0), dim(1), ..
-    DEV_MEMBER int vector() const { return (int)threadIdx.x % ATTN_VECTORS; }
-    DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; }
+    DEV_MEMBER int vector() const { return crew.thread() % ATTN_VECTORS; }
+    DEV_MEMBER int dim(int j) const { return crew.thread() / ATTN_VECTORS + j * 8 * teams; }
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
-        if ((int)threadIdx.x < group) {
-            int i = (int)threadIdx.x;
+        if (crew.thread() < group) {
+            int i = crew.thread();
             float top = s->top[i], total = s->total[i];
 #pragma unroll 1
             for (int c = 0; c < n; c++) {
@@ -147,7 +150,7 @@ template <int NV, bool ONE> struct rows_block {
             }
             s->top[i] = top, s->total[i] = total;
         }
-        __syncthreads();
+        crew.sync();
         if (vector() < group) {
             from += 2 * group + vector();
 #pragma unroll 1
@@ -159,7 +162,7 @@ template <int NV, bool ONE> struct rows_block {
                     if (dim(j) < VALUES) acc[j] = fmaf(from[dim(j) * group], add, acc[j] * keep);
             }
         }
-        __syncthreads();
+        crew.sync();
     }
 
     DEV_MEMBER void finish(int row) const {
@@ -173,12 +176,12 @@ template <int NV, bool ONE> struct rows_block {
 
     DEV_MEMBER bool come_last(int index) const {
         __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0) {
+        crew.sync();
+        if (crew.thread() == 0) {
             s->last = atomicAdd(&a.counter[index], 1) == a.splits - 1;
             if (s->last) a.counter[index] = 0;
         }
-        __syncthreads();
+        crew.sync();
         if (s->last) __threadfence();
         return s->last;
     }
@@ -186,8 +189,8 @@ template <int NV, bool ONE> struct rows_block {
     // ---- a row alone, with its rotations and stores ---------------------------------------------------------
     // Queries head0 .. to shared memory, rotated.
     DEV_MEMBER void load_rotated(const fused_task &q) const {
-        int stride = attn_stride(dk), pairs = dk / 2, i = (int)threadIdx.x / pairs, pair = (int)threadIdx.x - i * pairs;
-        int step = (int)blockDim.x / pairs, rest = (int)blockDim.x - step * pairs;
+        int stride = attn_stride(dk), pairs = dk / 2, i = crew.thread() / pairs, pair = crew.thread() - i * pairs;
+        int step = crew.threads() / pairs, rest = crew.threads() - step * pairs;
 #pragma unroll 2
         while (i < ATTN_VECTORS) {
             const float *h = q.x + (int64_t)(head0 + i) * a.dk;
@@ -230,12 +233,12 @@ template <int NV, bool ONE> struct rows_block {
     }
 
     DEV_MEMBER void run(const attn_one_args *one) {
-        if (ONE) dev_launch_next(); // lists and older entries were written before the kernel in front of this one began
+        if (ONE) crew.launch_next(); // lists and older entries were written before the kernel in front of this one began
         else {
-            dev_wait();
-            dev_launch_next();
+            crew.wait();
+            crew.launch_next();
         }
-        int row = (int)blockIdx.x, lo, hi;
+        int row = crew.x(), lo, hi;
         const cuda_seq seq = a.seqs[a.seq[row]];
         attn_reads(a, seq, row, &lo, &hi);
         if (ONE) {
@@ -245,21 +248,21 @@ template <int NV, bool ONE> struct rows_block {
         const uint32_t *bits = a.mask ? a.mask + row * a.mask_stride : 0;
         int c0 = (int)((seq.dropped + lo) / ATTN_ENTRIES), c1 = lo < hi ? (int)((seq.dropped + hi - 1) / ATTN_ENTRIES + 1) : c0, n = c1 - c0;
         bool split = a.splits > 1;
-        int index = row * (int)gridDim.y + (int)blockIdx.y, first = (int)blockIdx.z * teams, step = a.splits * teams;
+        int index = row * crew.height() + crew.y(), first = crew.z() * teams, step = a.splits * teams;
         int64_t part = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
         float *work = a.work + index * (int64_t)a.chunks * part, *shared_part = (float *)(k - team * team_bytes);
-        if (!ONE) attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
+        if (!ONE) attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, crew.thread(), crew.threads());
 #pragma unroll 1
         for (int c = first; c < n || (ONE && c == first); c += step) { // a row that reads nothing is stored too
             bool active = c + team < n;
             load(seq, c0 + c + team, active, lo, hi);
             if (ONE && c == first) {
-                dev_wait();
+                crew.wait();
                 load_rotated(one->q);
             }
             if (ONE) fresh_both(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
             compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
-            __syncthreads();
+            crew.sync();
             if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));
         }
         if (split) {
@@ -267,30 +270,7 @@ template <int NV, bool ONE> struct rows_block {
             for (int c = 0; c < n; c += ROWS_BATCH) fold(work + c * part, part, min((int)ROWS_BATCH, n - c));
         }
         finish(row);
+        crew.done();
     }
 };
-
-CUDA_KERNEL_MIN(attn_rows_64, cuda_attn_args, 256, 3) {
-    DEV_SMEM(memory);
-    rows_block<4, false>(a, memory).run(0);
-}
-CUDA_KERNEL_MIN(attn_rows_128, cuda_attn_args, 256, 3) {
-    DEV_SMEM(memory);
-    rows_block<8, false>(a, memory).run(0);
-}
-CUDA_KERNEL_MIN(attn_rows_256, cuda_attn_args, 256, 1) {
-    DEV_SMEM(memory);
-    rows_block<16, false>(a, memory).run(0);
-}
-CUDA_KERNEL_REGS(attn_one_64, attn_one_args, 512, 80) {
-    DEV_SMEM(memory);
-    rows_block<4, true>(a.a, memory).run(&a);
-}
-CUDA_KERNEL_REGS(attn_one_128, attn_one_args, 512, 80) {
-    DEV_SMEM(memory);
-    rows_block<8, true>(a.a, memory).run(&a);
-}
-CUDA_KERNEL_MIN(attn_one_256, attn_one_args, 256, 1) {
-    DEV_SMEM(memory);
-    rows_block<16, true>(a.a, memory).run(&a);
-}
+#endif

@@ -1,0 +1,18 @@
+// attn_many.cu - attn_rows.cuh for the rows of many sequences.
+#include "cuda/attn_rows.cuh"
+
+CUDA_KERNEL_MIN(attn_rows_64, cuda_attn_args, 256, 3) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<4, false, dev_block>(a, crew, memory).run(0);
+}
+CUDA_KERNEL_MIN(attn_rows_128, cuda_attn_args, 256, 3) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<8, false, dev_block>(a, crew, memory).run(0);
+}
+CUDA_KERNEL_MIN(attn_rows_256, cuda_attn_args, 256, 1) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<16, false, dev_block>(a, crew, memory).run(0);
+}

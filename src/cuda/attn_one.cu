@@ -1,0 +1,18 @@
+// attn_one.cu - attn_rows.cuh for a row alone.
+#include "cuda/attn_rows.cuh"
+
+CUDA_KERNEL_REGS(attn_one_64, attn_one_args, 512, 80) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<4, true, dev_block>(a.a, crew, memory).run(&a);
+}
+CUDA_KERNEL_REGS(attn_one_128, attn_one_args, 512, 80) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<8, true, dev_block>(a.a, crew, memory).run(&a);
+}
+CUDA_KERNEL_MIN(attn_one_256, attn_one_args, 256, 1) {
+    DEV_SMEM(memory);
+    dev_block crew;
+    rows_block<16, true, dev_block>(a.a, crew, memory).run(&a);
+}
