@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 enum { VECTORS = 16, TILE = 64, ENTRIES = 64, BLOCKS_ENOUGH = 264, SPLIT_MOST = 66, TEAMS_ONE = 4, TEAMS_MANY = 2, SHARED_MOST = 227 << 10 };
-enum { FOLD_BYTES = 2 * 32 * 16 * 4 + 2 * 16 * 4 + 16, TILE_BYTES = 2 * 64 * 4 + 2 * 64 * 4 };
+enum { FOLD_BYTES = 4 * 2 * 4 + 16, TILE_BYTES = 2 * 64 * 4 + 2 * 64 * 4 };
 
 static int group_size(const cuda_attn_args *a) { return a->heads / a->kv_heads; }
 static int values(const cuda_attn_args *a) { return a->dv <= 64 ? 64 : a->dv <= 128 ? 128 : 256; } // of the kernel

@@ -157,32 +157,51 @@ DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const
 
 static __device__ __noinline__ float attn_soften(float x, float cap) { return cap * tanhf(x / cap); }
 
-// A product as a score; j: entry of the chunk that starts at entry `base`, of which [lo, hi), or their bits, are read.
-DEV float attn_score(const cuda_attn_args &a, float s, int j, int lo, int hi, const uint32_t *bits, int base) {
-    float x = s * a.scale;
-    if (a.softcap > 0) x = attn_soften(x, a.softcap);
-    bool seen = j >= lo && j < hi;
-    if (bits && seen) seen = bits[(base + j) >> 5] >> ((base + j) & 31) & 1;
-    return seen ? x : ATTN_NONE;
+// Products of N * 8 keys from entry `first` of the chunk that starts at list entry `base`, as scores; of rows g and g + 8: [lo, hi) of
+// the chunk, or their bits, are read. m: the rows' largest.
+template <int N>
+DEV void attn_score(const cuda_attn_args &a, int first, const int lo[2], const int hi[2], const uint32_t *const bits[2], int base, int lane, float s[N][4], float m[2]) {
+    first += 2 * (lane & 3);
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) s[n][i] *= a.scale;
+    if (a.softcap > 0)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) s[n][i] = attn_soften(s[n][i], a.softcap);
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int j = first + n * 8 + i % 2;
+            if (j < lo[i / 2] || j >= hi[i / 2]) s[n][i] = ATTN_NONE;
+        }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        if (bits[r])
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    int j = first + n * 8 + i, e = base + j;
+                    if (j >= lo[r] && j < hi[r] && !(bits[r][e >> 5] >> (e & 31) & 1)) s[n][2 * r + i] = ATTN_NONE;
+                }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        m[r] = ATTN_NONE;
+#pragma unroll
+        for (int n = 0; n < N; n++) m[r] = fmaxf(m[r], fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 1));
+        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 2));
+    }
 }
 
 // lo, hi: entries of the chunk that rows g and g + 8 read; bits: their mask words or NULL, base: the chunk's first list entry.
 DEV void attn_weigh(const cuda_attn_args &a, const int lo[2], const int hi[2], const uint32_t *const bits[2], int base, int lane, float s[8][4], attn_part *out) {
-    const int t = lane & 3;
-    float m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
-#pragma unroll
-    for (int n = 0; n < 8; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int r = i / 2, j = n * 8 + 2 * t + i % 2;
-            s[n][i] = attn_score(a, s[n][i], j, lo[r], hi[r], bits[r], base);
-            m[r] = fmaxf(m[r], s[n][i]);
-        }
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 1));
-        m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 2));
-    }
+    float m[2], l[2] = {0.0f, 0.0f};
+    attn_score<8>(a, 0, lo, hi, bits, base, lane, s, m);
     float from[2] = {m[0] == ATTN_NONE ? 0.0f : m[0], m[1] == ATTN_NONE ? 0.0f : m[1]};
 #pragma unroll
     for (int n = 0; n < 8; n++)

@@ -12,11 +12,8 @@
 #include "cuda/attn_rows.h"
 #include "cuda/rotate.cuh"
 
-enum { ROWS_BATCH = 32 }; // chunks whose factors are ready at a time when work is folded
-
 struct rows_memory {
-    float keep[ROWS_BATCH][ATTN_VECTORS], add[ROWS_BATCH][ATTN_VECTORS];
-    float top[ATTN_VECTORS], total[ATTN_VECTORS];
+    uint32_t fresh[4][2]; // [team]: a bit for each entry of its chunk that this step writes itself
     int last;
 };
 
@@ -29,7 +26,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     float *tops;                                  // [16 vectors][4 warps]
     int *slots;
     int kv, head0, group, lane, warp, team, teams, thread, dk, team_bytes, own; // warp, thread: in the team; own: this row's slot, or -1
-    float acc[PER_THREAD];
+    float acc[PER_THREAD], top, total; // of vector()
 
     DEV_MEMBER rows_block(const cuda_attn_args &args, const CREW &who, unsigned char *memory) : a(args), crew(who) {
         int whole = a.heads / a.kv_heads, parts = (whole + ATTN_VECTORS - 1) / ATTN_VECTORS, part = crew.y() % parts;
@@ -50,7 +47,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         slots = (int *)(tops + 4 * ATTN_VECTORS);
 #pragma unroll
         for (int i = 0; i < PER_THREAD; i++) acc[i] = 0.0f;
-        if (crew.thread() < ATTN_VECTORS) s->top[crew.thread()] = ATTN_NONE, s->total[crew.thread()] = 0.0f;
+        top = ATTN_NONE, total = 0.0f;
     }
 
     DEV_MEMBER int first_entry(const cuda_seq &seq, int c) const { return (int)((int64_t)c * ATTN_ENTRIES - seq.dropped); }
@@ -60,7 +57,12 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         int base = first_entry(seq, c);
         if (active && thread < ATTN_ENTRIES) {
             int slot = base + thread >= lo && base + thread < hi ? seq.slots[base + thread] : -1;
-            slots[thread] = slot >= 0 && slot == own ? (int)ATTN_FRESH : slot;
+            bool fresh = ONE && slot >= 0 && slot == own;
+            slots[thread] = fresh ? (int)ATTN_FRESH : slot;
+            if (ONE) {
+                uint32_t bits = __ballot_sync(0xffffffffu, fresh);
+                if (lane == 0) s->fresh[team][warp] = bits;
+            }
         }
         crew.sync();
         if (active) {
@@ -78,19 +80,10 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         crew.sync();
         if (active) {
             attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
-#pragma unroll
-            for (int n = 0; n < 2; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    x[n][i] = attn_score(a, x[n][i], warp * 16 + n * 8 + 2 * t + i % 2, lo - base, hi - base, bits, base);
-                    m[i / 2] = fmaxf(m[i / 2], x[n][i]);
-                }
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 1));
-                m[r] = fmaxf(m[r], __shfl_xor_sync(0xffffffffu, m[r], 2));
-                if (t == 0) tops[(g + 8 * r) * 4 + warp] = m[r];
-            }
+            const int from[2] = {lo - base, lo - base}, until[2] = {hi - base, hi - base};
+            const uint32_t *const words[2] = {bits, bits};
+            attn_score<2>(a, warp * 16, from, until, words, base, lane, x, m);
+            if (t == 0) tops[g * 4 + warp] = m[0], tops[(g + 8) * 4 + warp] = m[1];
         }
         crew.sync();
         if (active) {
@@ -140,34 +133,24 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     DEV_MEMBER int vector() const { return crew.thread() % ATTN_VECTORS; }
     DEV_MEMBER int dim(int j) const { return crew.thread() / ATTN_VECTORS + j * 8 * teams; }
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
-        if (crew.thread() < group) {
-            int i = crew.thread();
-            float top = s->top[i], total = s->total[i];
+        if (vector() >= group || n <= 0) return;
+        from += vector();
+        float m = from[0], l = from[group];
 #pragma unroll 1
-            for (int c = 0; c < n; c++) {
-                bool read = attn_fold(from[c * step + i], from[c * step + group + i], &top, &total, &s->keep[c][i], &s->add[c][i]);
-                if (!read) s->keep[c][i] = -1.0f;
-            }
-            s->top[i] = top, s->total[i] = total;
-        }
-        crew.sync();
-        if (vector() < group) {
-            from += 2 * group + vector();
-#pragma unroll 1
-            for (int c = 0; c < n; c++, from += step) {
-                float keep = s->keep[c][vector()], add = s->add[c][vector()];
-                if (keep < 0.0f) continue;
+        for (int c = 0; c < n; c++) {
+            const float *values = from + 2 * group;
+            float keep, add, now_m = m, now_l = l;
+            if (c + 1 < n) from += step, m = from[0], l = from[group];
+            if (!attn_fold(now_m, now_l, &top, &total, &keep, &add)) continue;
 #pragma unroll
-                for (int j = 0; j < PER_THREAD; j++)
-                    if (dim(j) < VALUES) acc[j] = fmaf(from[dim(j) * group], add, acc[j] * keep);
-            }
+            for (int j = 0; j < PER_THREAD; j++)
+                if (dim(j) < VALUES) acc[j] = fmaf(values[dim(j) * group], add, acc[j] * keep);
         }
-        crew.sync();
     }
 
     DEV_MEMBER void finish(int row) const {
         if (vector() >= group) return;
-        float scale = attn_scale(a, head0 + vector(), s->top[vector()], s->total[vector()]);
+        float scale = attn_scale(a, head0 + vector(), top, total);
         float *out = a.out + row * a.out_stride + (int64_t)(head0 + vector()) * a.dv;
 #pragma unroll
         for (int j = 0; j < PER_THREAD; j++)
@@ -191,44 +174,35 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     DEV_MEMBER void load_rotated(const fused_task &q) const {
         int stride = attn_stride(dk), pairs = dk / 2, i = crew.thread() / pairs, pair = crew.thread() - i * pairs;
         int step = crew.threads() / pairs, rest = crew.threads() - step * pairs;
-#pragma unroll 2
-        while (i < ATTN_VECTORS) {
+#pragma unroll 1
+        while (i < group) { // the other vectors' results are not read
             const float *h = q.x + (int64_t)(head0 + i) * a.dk;
             int d = pair * 2;
-            float x0 = i < group && d < a.dk ? rotated(q, h, q.cs, d) : 0.0f, x1 = i < group && d + 1 < a.dk ? rotated(q, h, q.cs, d + 1) : 0.0f;
-            attn_put_q(x0, x1, q_hi + i * stride + d * 2, q_lo + i * stride + d * 2);
+            float x0 = rotated(q, h, q.cs, min(d, a.dk - 1)), x1 = rotated(q, h, q.cs, min(d + 1, a.dk - 1));
+            attn_put_q(d < a.dk ? x0 : 0.0f, d + 1 < a.dk ? x1 : 0.0f, q_hi + i * stride + d * 2, q_lo + i * stride + d * 2);
             i += step, pair += rest;
             if (pair >= pairs) pair -= pairs, i++;
         }
     }
 
-    // This head's part of the row's keys or values: into the cache, by one of the blocks, and into the chunk that reads it.
-    DEV_MEMBER void fresh(const fused_task &task, int width, unsigned char *chunk, int stride, bool active, bool writes) const {
-        int entry = -1;
-        if (active)
-            for (int i = lane; i < ATTN_ENTRIES; i += 32)
-                if (slots[i] == ATTN_FRESH) entry = i;
-        for (int d = 16; d; d >>= 1) entry = max(entry, __shfl_xor_sync(0xffffffffu, entry, d));
-        if (entry < 0 && !(writes && team == 0)) return;
+    // This head's keys and values of the row: into the cache, by one of the blocks, and into the chunk that reads them, with zeros behind.
+    DEV_MEMBER void fresh(const attn_one_args &one, bool active, bool writes) const {
+        uint32_t low = active ? s->fresh[team][0] : 0, high = active ? s->fresh[team][1] : 0;
+        int entry = low ? __ffs((int)low) - 1 : high ? __ffs((int)high) + 31 : -1, keys = (a.dk + 31) / 32 * 32, all = keys + (a.dv + 31) / 32 * 32;
+        writes = writes && team == 0;
+        if (entry < 0 && !writes) return;
 #pragma unroll 1
-        for (int d = thread; d < (width + 31) / 32 * 32; d += 128) { // whole warps
-            float x = d < width ? rotated(task, task.x + kv * width, task.cs, d) : 0.0f;
-            float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * width + d, x, writes && team == 0 && d < width && own >= 0);
-            if (entry >= 0 && d < width) *(uint16_t *)(chunk + entry * stride + d * 2) = (uint16_t)float_f16(stored);
-        }
-    }
-    DEV_MEMBER void clear_fresh(int width, int padded, unsigned char *chunk, int stride) const { // what is padding in an entry that was not loaded
-        for (int i = thread; i < ATTN_ENTRIES * (padded - width); i += 128)
-            if (slots[i / (padded - width)] == ATTN_FRESH) *(uint16_t *)(chunk + i / (padded - width) * stride + (width + i % (padded - width)) * 2) = 0;
-    }
-
-    DEV_MEMBER void fresh_both(const attn_one_args &one, bool active, bool writes) const {
-#pragma unroll 1
-        for (int i = 0; i < 2; i++) {
-            unsigned char *chunk = i ? v : k;
-            int width = i ? a.dv : a.dk, padded = i ? VALUES : dk;
-            fresh(i ? one.v : one.k, width, chunk, attn_stride(padded), active, writes);
-            if (active && padded > width) clear_fresh(width, padded, chunk, attn_stride(padded));
+        for (int i = thread; i < all; i += 128) { // whole warps
+            bool value = i >= keys;
+            const fused_task &task = value ? one.v : one.k;
+            int d = value ? i - keys : i, width = value ? a.dv : a.dk, padded = value ? VALUES : dk;
+            float x = rotated(task, task.x + kv * width, task.cs, min(d, width - 1));
+            float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * width + d, d < width ? x : 0.0f, writes && d < width && own >= 0);
+            unsigned char *to = (value ? v : k) + entry * attn_stride(padded);
+            if (entry < 0) continue;
+            if (d < padded) *(uint16_t *)(to + d * 2) = d < width ? (uint16_t)float_f16(stored) : 0;
+            if (d == width - 1)
+                for (int e = (width + 31) / 32 * 32; e < padded; e++) *(uint16_t *)(to + e * 2) = 0;
         }
     }
 
@@ -255,19 +229,20 @@ template <int NV, bool ONE, class CREW> struct rows_block {
 #pragma unroll 1
         for (int c = first; c < n || (ONE && c == first); c += step) { // a row that reads nothing is stored too
             bool active = c + team < n;
+            if (c != first) crew.sync(); // partials have been folded
             load(seq, c0 + c + team, active, lo, hi);
             if (ONE && c == first) {
                 crew.wait();
                 load_rotated(one->q);
             }
-            if (ONE) fresh_both(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
+            if (ONE) fresh(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
             compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
             crew.sync();
             if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));
         }
         if (split) {
             if (!come_last(index)) return;
-            for (int c = 0; c < n; c += ROWS_BATCH) fold(work + c * part, part, min((int)ROWS_BATCH, n - c));
+            fold(work, part, n);
         }
         finish(row);
         crew.done();

@@ -75,6 +75,11 @@ DEV float dev_exp(float x) { // e^x for x <= 0, within some 2^-22; tiny ones are
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
     return y;
 }
+DEV float dev_inverse(float x) { // 1 / x, correctly rounded, for x > 0 far from the ends of the range
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return fmaf(y, -fmaf(y, x, -1.0f), y);
+}
 DEV float f16_float(uint32_t h) { // of the low half
     float f;
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((uint16_t)h));

@@ -8,14 +8,12 @@
 
 // A block a row, 256 threads; a warp quantizes 256 values at a time.
 CUDA_KERNEL(fused_norm, fused_norm_args, NORM_THREADS) {
-    __shared__ float part[NORM_WARPS];
+    __shared__ float part[NORM_PIECES];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pieces = (int)layout_pieces(a.k);
     const float *x = a.x + blockIdx.x * a.ldx;
-    float sum = 0;
     dev_wait();
     dev_launch_next();
-    for (int i = threadIdx.x; i < a.k; i += NORM_THREADS) sum = fmaf(x[i], x[i], sum);
-    float f = norm_rms_factor(norm_block_sum(sum, part), a.k, a.eps);
+    float f = norm_rms_factor(norm_squares([x](int i) { return x[i]; }, a.k, part), a.k, a.eps);
     for (int piece = warp; piece < pieces; piece += NORM_WARPS) {
         float v[8];
         for (int j = 0; j < 8; j++) {

@@ -85,7 +85,7 @@ static int row_x_bytes(int type, bool wide) { return layout_is_half(type) ? 1024
 static size_t row_shared(const cuda_row_args *a, int warps) {
     int type = a->l.m[0].type;
     int64_t pieces = layout_pieces(a->l.m[0].k), sums = 2 * (a->l.epilogue == CUDA_EPI_GLU ? 2 : 1) * pieces * CUDA_STRIP;
-    return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)row_x_bytes(type, a->l.wide) + (size_t)(sums + 8) * 4;
+    return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)row_x_bytes(type, a->l.wide) + (size_t)(sums + pieces) * 4;
 }
 
 bool cuda_row_takes(const cuda_row_args *a) {

@@ -76,17 +76,34 @@ template <int T> DEV void mma_codes(const unsigned char *u, int chunks, int c, i
 }
 
 // ---- scales and minima (negative for K formats) of chunk c, rows g and g + 8: [block][part][row] ------
-template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, int g, float s[2][2][2], float m[2][2][2]) {
-    const unsigned char *S = u + chunks * layout_code_bytes(T), *D = S + 256;
-    const float unit = mma_code_unit(T);
+// Where the words of planes S and D come from: memory, or the registers into which a lane loaded those of its rows, for all chunks.
+struct mma_scale_memory {
+    const unsigned char *s; // plane S, at row g
+    DEV_MEMBER uint32_t word(int plane, int r, int c) const { return word_at(s + plane * 256 + r * 128 + c * 4); }
+};
+template <int T> struct mma_scale_words {
+    uint4 w[2][2]; // [plane][row]
+    DEV_MEMBER explicit mma_scale_words(const unsigned char *s) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            w[0][r] = *(const uint4 *)(s + r * 128);
+            if (T == CT_Q4_1 || T == CT_Q5_1) w[1][r] = *(const uint4 *)(s + 256 + r * 128);
+        }
+    }
+    DEV_MEMBER uint32_t word(int plane, int r, int c) const { return c == 0 ? w[plane][r].x : c == 1 ? w[plane][r].y : c == 2 ? w[plane][r].z : w[plane][r].w; }
+};
+
+// S: the plane; unit: mma_code_unit(T), or 1 where the activations' scales have it.
+template <int T, class WORDS> DEV void mma_scales_of(const unsigned char *S, const WORDS &words, float unit, int c, int g, float s[2][2][2], float m[2][2][2]) {
+    const unsigned char *D = S + 256;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int row = g + 8 * r;
         if (T <= CT_Q8_0) {
-            uint32_t d = word_at(S + row * 16 + c * 4);
+            uint32_t d = words.word(0, r, c);
             s[0][0][r] = f16_float(d) * unit, s[1][0][r] = f16_float(d >> 16) * unit;
             if (mma_has_min(T)) {
-                uint32_t v = word_at(D + row * 16 + c * 4);
+                uint32_t v = words.word(1, r, c);
                 m[0][0][r] = f16_float(v), m[1][0][r] = f16_float(v >> 16);
             }
         } else if (T == CT_Q4_K || T == CT_Q5_K) {
@@ -97,7 +114,7 @@ template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, 
             int at = 2 * (c & 1);
             for (int b = 0; b < 2; b++) s[b][0][r] = d * byte_float(sc, at + b), m[b][0][r] = dmin * byte_float(mn, at + b);
         } else if (T == CT_Q2_K) {
-            uint32_t w = word_at(S + row * 16 + c * 4), v = word_at(D + row * 4);
+            uint32_t w = words.word(0, r, c), v = word_at(D + row * 4);
             float d = f16_float(v), dmin = -f16_float(v >> 16);
             for (int i = 0; i < 4; i++) {
                 s[i / 2][i % 2][r] = d * byte_float(w & 0x0f0f0f0f, i);
@@ -109,11 +126,16 @@ template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, 
             uint32_t low = ((c & 1 ? w.y : w.x) >> (4 * (c >> 1))) & 0x0f0f0f0f, high = (w.z >> (2 * c)) & 0x03030303;
             for (int i = 0; i < 4; i++) s[i / 2][i % 2][r] = d * (byte_float(low | high << 4, i) - 32.0f);
         } else { // CT_Q6_K
-            uint32_t w = word_at(S + row * 16 + c * 4);
+            uint32_t w = words.word(0, r, c);
             float d = f16_float(*(const uint16_t *)(D + row * 2)) * unit;
             for (int i = 0; i < 4; i++) s[i / 2][i % 2][r] = d * sbyte_float(w, i);
         }
     }
+}
+
+template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, int g, float s[2][2][2], float m[2][2][2]) {
+    const unsigned char *S = u + chunks * layout_code_bytes(T);
+    mma_scales_of<T>(S, mma_scale_memory{S + g * 16}, mma_code_unit(T), c, g, s, m);
 }
 
 // ---- one part of a block: p[row, column] --------------------------------------------------------------
@@ -171,6 +193,24 @@ template <int T, bool WIDE> struct mma_row {
     DEV_MEMBER float whole(int) const { return *(const float *)(x + 1024); }
 };
 
+// The same with a whole piece's scales in registers, those of kind 0 times mma_code_unit(T): a power of two, so that s (unit d t) is (s unit) d t.
+template <int T, bool WIDE> struct mma_row_loaded {
+    mma_row<T, WIDE> row;
+    float d[mma_scale_kinds(T)][8];
+    DEV_MEMBER explicit mma_row_loaded(const mma_row<T, WIDE> &r) : row(r) {
+#pragma unroll
+        for (int kind = 0; kind < mma_scale_kinds(T); kind++)
+#pragma unroll
+            for (int i = 0; i < 8; i += 4) {
+                float4 v = *(const float4 *)(row.x + mma_row_codes(T, WIDE) + kind * 32 + i * 4);
+                float unit = kind ? 1.0f : mma_code_unit(T);
+                d[kind][i] = v.x * unit, d[kind][i + 1] = v.y * unit, d[kind][i + 2] = v.z * unit, d[kind][i + 3] = v.w * unit;
+            }
+    }
+    DEV_MEMBER uint4 codes(int n, int c) const { return row.codes(n, c); }
+    DEV_MEMBER float4 scales(int kind, int, int c) const { return make_float4(d[kind][2 * c], d[kind][2 * c], d[kind][2 * c + 1], d[kind][2 * c + 1]); }
+};
+
 // ---- pieces: SW units at w (`stride` apart) times NT groups ------------------------------------------------
 // Steps [c0, c1) of 32 k of a piece of halves; w: the first of them.
 template <int T, int SW, int NT, class X> DEV void mma_halves(const unsigned char *w, int stride, const X &x, int c0, int c1, int lane, float acc[SW][NT][4]) {
@@ -196,16 +236,9 @@ template <int T, int SW, int NT, class X> DEV void mma_halves(const unsigned cha
     }
 }
 
-// Chunk c of a piece of blocks, added to p.
+// Chunk c of a piece of blocks, whose scales are at hand, added to p.
 template <int T, bool WIDE, int SW, int NT, class X>
-DEV void mma_chunk(const unsigned char *w, int stride, const X &x, int chunks, int c, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
-    uint32_t a[SW][2][4];
-    float sc[SW][2][2][2], mn[SW][2][2][2];
-#pragma unroll
-    for (int s = 0; s < SW; s++) {
-        mma_codes<T>(w + s * stride, chunks, c, lane, a[s]);
-        mma_scales<T>(w + s * stride, chunks, c, lane >> 2, sc[s], mn[s]);
-    }
+DEV void mma_chunk_of(const uint32_t a[SW][2][4], const float sc[SW][2][2][2], const float mn[SW][2][2][2], const X &x, int c, float p[SW][NT][mma_values<T, WIDE>()]) {
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         uint4 b = x.codes(n, c);
@@ -237,6 +270,34 @@ DEV void mma_chunk(const unsigned char *w, int stride, const X &x, int chunks, i
                 }
             }
         }
+    }
+}
+
+template <int T, bool WIDE, int SW, int NT, class X>
+DEV void mma_chunk(const unsigned char *w, int stride, const X &x, int chunks, int c, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
+    uint32_t a[SW][2][4];
+    float sc[SW][2][2][2], mn[SW][2][2][2];
+#pragma unroll
+    for (int s = 0; s < SW; s++) {
+        mma_codes<T>(w + s * stride, chunks, c, lane, a[s]);
+        mma_scales<T>(w + s * stride, chunks, c, lane >> 2, sc[s], mn[s]);
+    }
+    mma_chunk_of<T, WIDE, SW, NT>(a, sc, mn, x, c, p);
+}
+
+// A whole piece of blocks, all four chunks, with one row: p = its sums. The scales come in 16 bytes at a time.
+template <int T, bool WIDE> DEV void mma_row_piece(const unsigned char *w, const mma_row<T, WIDE> &row, int lane, float p[1][1][mma_values<T, WIDE>()]) {
+    const unsigned char *S = w + CUDA_PIECE_CHUNKS * layout_code_bytes(T);
+    mma_scale_words<T> words(S + (lane >> 2) * 16);
+    mma_row_loaded<T, WIDE> x(row);
+    for (int i = 0; i < mma_values<T, WIDE>(); i++) p[0][0][i] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < CUDA_PIECE_CHUNKS; c++) {
+        uint32_t a[1][2][4];
+        float sc[1][2][2][2], mn[1][2][2][2];
+        mma_codes<T>(w, CUDA_PIECE_CHUNKS, c, lane, a[0]);
+        mma_scales_of<T>(S, words, 1.0f, c, lane >> 2, sc[0], mn[0]);
+        mma_chunk_of<T, WIDE, 1, 1>(a, sc, mn, x, c, p);
     }
 }
 

@@ -184,7 +184,7 @@ DEV float block_max(float x, float *part) {
 
 
 CUDA_KERNEL(ops_norm, ops_norm_args, NORM_THREADS) {
-    __shared__ float part[NORM_WARPS];
+    __shared__ float part[NORM_PIECES];
     int at[OPS_LABELS], last = a.s.nout - 1;
     space_at(a.s, (int64_t)blockIdx.x * a.run, at); // label values at the start of the run
     const float *v[3] = {0, 0, 0};
@@ -199,13 +199,10 @@ CUDA_KERNEL(ops_norm, ops_norm_args, NORM_THREADS) {
     if (a.layer) {
         for (int i = threadIdx.x; i < a.run; i += NORM_THREADS) sum += v[0][i * step[0]];
         mean = norm_block_sum(sum, part) / (float)a.run;
-        sum = 0;
     }
-    for (int i = threadIdx.x; i < a.run; i += NORM_THREADS) {
-        float x = v[0][i * step[0]] - mean;
-        sum = fmaf(x, x, sum);
-    }
-    float f = norm_rms_factor(norm_block_sum(sum, part), a.run, a.eps);
+    const float *x = v[0];
+    int64_t each = step[0];
+    float f = norm_rms_factor(norm_squares([x, each, mean](int i) { return x[i * each] - mean; }, a.run, part), a.run, a.eps);
     for (int i = threadIdx.x; i < a.run; i += NORM_THREADS) {
         float y = (v[0][i * step[0]] - mean) * f;
         if (v[1]) y *= v[1][i * step[1]];

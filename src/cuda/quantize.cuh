@@ -17,11 +17,14 @@ DEV uint32_t quantize_max(const float v[8], int lanes) {
 
 DEV float quantize_up16(float d) { return __uint_as_float((__float_as_uint(d) + 0xffu) & ~0xffu); } // to 16 significant bits
 
-DEV uint32_t quantize_pack(const int *v) { return (uint32_t)(v[0] & 255) | (uint32_t)(v[1] & 255) << 8 | (uint32_t)(v[2] & 255) << 16 | (uint32_t)v[3] << 24; }
+DEV uint32_t quantize_pack(const int *v) { // their low bytes
+    return __byte_perm(__byte_perm((uint32_t)v[0], (uint32_t)v[1], 0x0040), __byte_perm((uint32_t)v[2], (uint32_t)v[3], 0x0040), 0x5410);
+}
 
 // Where a row's piece goes. quantize_columns: layout.h's activations, `to` the group's piece, column the row's first.
 // quantize_row: mma.cuh's single row.
 struct quantize_columns {
+    static constexpr int KINDS = 3, PLANES = 2; // of scales; of scales of a wide row
     unsigned char *to;
     int chunks, column;
     DEV_MEMBER uint32_t *word(int c, int p, int t, int i) const { return (uint32_t *)(to + c * 512 + (4 * (column + p) + t) * 16 + i * 4); }
@@ -31,14 +34,21 @@ struct quantize_columns {
     DEV_MEMBER uint32_t *half_word(int step, int p, int t, int i) const { return (uint32_t *)(to + step * 512 + (4 * (column + p) + t) * 16 + i * 4); }
     DEV_MEMBER float *whole(int p) const { return (float *)(to + chunks * 1024 + 4 * (column + p)); }
 };
-template <int KINDS, bool WIDE> struct quantize_row { // KINDS of scales are kept
+template <int N, bool WIDE> struct quantize_row { // N kinds of scales are kept
+    static constexpr int KINDS = N, PLANES = 1;
     unsigned char *to;
     int chunks;
     DEV_MEMBER uint32_t *word(int c, int p, int t, int i) const { return (uint32_t *)(to + c * (WIDE ? 128 : 64) + p * 64 + t * 16 + i * 4); }
-    DEV_MEMBER float *scale(int kind, int c, int b, int) const { return kind < KINDS ? (float *)(to + (WIDE ? 512 : 256) + kind * 32 + c * 8 + b * 4) : 0; }
+    DEV_MEMBER float *scale(int kind, int c, int b, int) const { return (float *)(to + (WIDE ? 512 : 256) + kind * 32 + c * 8 + b * 4); }
     DEV_MEMBER uint32_t *half_word(int step, int p, int t, int i) const { return (uint32_t *)(to + step * 128 + p * 64 + t * 16 + i * 4); }
     DEV_MEMBER float *whole(int) const { return (float *)(to + 1024); }
 };
+
+// a / n, n a constant: correctly rounded, since 1 / n is, while a's last bit is a normal number.
+DEV float quantize_share(float a, float n) {
+    float q = a * (1.0f / n);
+    return fmaf(fmaf(-n, q, a), 1.0f / n, q);
+}
 
 // int8: blocks of 32 are four lanes.
 template <bool WIDE, class PLACE> DEV void quantize_blocks(const float v[8], const PLACE &place, int lane) {
@@ -46,31 +56,32 @@ template <bool WIDE, class PLACE> DEV void quantize_blocks(const float v[8], con
     uint32_t bits = quantize_max(v, 4);
     float most = __uint_as_float(bits);
     bool plain = bits < 0x7f800000u && most >= QUANTIZE_TINY;
-    float d = bits >= 0x7f800000u ? most : plain ? quantize_up16(most / top) : 0.0f;
-    float inverse = plain ? 1.0f / d : 0.0f;
+    float d = plain ? quantize_up16(quantize_share(most, top)) : bits >= 0x7f800000u ? most : 0.0f;
+    float inverse = plain ? dev_inverse(plain ? d : 1.0f) : 0.0f;
     int q[8], lo[8], sum = 0;
     for (int i = 0; i < 8; i++) {
         float x = plain ? v[i] * inverse + QUANTIZE_MAGIC : QUANTIZE_MAGIC; // rounded to an integer, to even
         q[i] = __float_as_int(x) - __float_as_int(QUANTIZE_MAGIC);
-        sum += q[i];
+        if (PLACE::KINDS > 1) sum += q[i];
         if (WIDE) {
             int hi = __float_as_int((x - QUANTIZE_MAGIC) * (1.0f / 254.0f) + QUANTIZE_MAGIC) - __float_as_int(QUANTIZE_MAGIC);
             lo[i] = q[i] - 254 * hi;
             q[i] = hi;
         }
     }
-    int other = sum + __shfl_xor_sync(0xffffffffu, sum, 1), all = other + __shfl_xor_sync(0xffffffffu, other, 2);
-    int quarter = lane & 3, c = lane >> 3, b = lane >> 2 & 1;
-    int second = all - __shfl_sync(0xffffffffu, other, lane & ~3); // sum of values 16 .. 31
+    int quarter = lane & 3, c = lane >> 3, b = lane >> 2 & 1, sums[3] = {0, 0, 0}; // by kind of scale: of values 0 .. 31, 16 .. 31
+    if (PLACE::KINDS > 1) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        int other = __shfl_xor_sync(0xffffffffu, sum, 2);
+        sums[1] = sum + other, sums[2] = other; // as a block's first lane has them
+    }
     if (c >= place.chunks) return;
     for (int p = 0; p < (WIDE ? 2 : 1); p++)
         for (int j = 0; j < 2; j++) *place.word(c, p, quarter % 2 * 2 + j, 2 * b + quarter / 2) = quantize_pack((p ? lo : q) + 4 * j);
     if (quarter) return;
-    for (int p = 0; p < (WIDE ? 2 : 1); p++)
-        for (int kind = 0; kind < 3; kind++) {
-            float *to = place.scale(kind, c, b, p);
-            if (to) *to = kind == 0 ? d : d * (float)(kind == 1 ? all : second);
-        }
+    for (int p = 0; p < (WIDE ? PLACE::PLANES : 1); p++)
+#pragma unroll
+        for (int kind = 0; kind < PLACE::KINDS; kind++) *place.scale(kind, c, b, p) = kind == 0 ? d : d * (float)sums[kind];
 }
 
 // Halves: hi and lo of a row are two columns; f16 with one power of two for the 256 values.

@@ -5,14 +5,15 @@
 #include "cuda/fused/args.h"
 #include "cuda/layout.h"
 
-// Element e of a head at h, rotated with cs where it is.
+// Element e of a head at h, rotated with cs where it is. All is asked for before anything is waited for.
 DEV float rotated(const fused_task &t, const float *h, const float *cs, int e) {
-    if (e >= t.rot) return __ldcg(h + e);
     int half = t.rot / 2;
-    bool second = t.interleaved ? e & 1 : e >= half;
-    int pair = t.interleaved ? e >> 1 : second ? e - half : e;
-    float x0 = __ldcg(h + (t.interleaved ? 2 * pair : pair)), x1 = __ldcg(h + (t.interleaved ? 2 * pair + 1 : pair + half)), c = __ldcg(cs + pair), s = __ldcg(cs + half + pair);
-    return second ? x0 * s + x1 * c : x0 * c - x1 * s;
+    bool turned = e < t.rot, second = turned && (t.interleaved ? e & 1 : e >= half);
+    int pair = !turned ? 0 : t.interleaved ? e >> 1 : second ? e - half : e;
+    int other = !turned ? e : t.interleaved ? e ^ 1 : second ? pair : pair + half;
+    float own = __ldcg(h + e), x = __ldcg(h + other), c = 1.0f, s = 0.0f;
+    if (t.rot) c = __ldcg(cs + pair), s = __ldcg(cs + half + pair);
+    return !turned ? own : second ? x * s + own * c : own * c - x * s;
 }
 
 // A row's element `at` to the slot's bytes `row`; Q8_0: by the 32 lanes of a warp, of which each has one element of a block.

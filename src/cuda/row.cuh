@@ -5,7 +5,7 @@
 // and up) x(), + width(), ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
 // of them ahead and across tiles, into its ring of shared memory; the first before wait(), so before the kernel in front of
 // it has ended. A tile's pieces meet in shared memory and are added in ascending order.
-// Shared memory: rings, the row's pieces as mma_row reads them, sums of pieces [2][matrices][pieces][16], partial sums of the norm.
+// Shared memory: rings, the row's pieces as mma_row reads them, sums of pieces [2][matrices][pieces][16], those of their squares.
 #ifndef TL_CUDA_ROW_CUH
 #define TL_CUDA_ROW_CUH
 #include "cuda/cuda.h"
@@ -70,7 +70,11 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     }
 
     DEV_MEMBER void copy(cursor *c) const { // always one group
-        int piece = c->round * warps + warp, n = piece < pieces && c->tile < tiles ? min((int)CHUNKS, chunks(piece) - c->part * CHUNKS) : 0;
+        if (c->tile >= tiles) {
+            cp_async_commit();
+            return;
+        }
+        int piece = c->round * warps + warp, n = piece < pieces ? min((int)CHUNKS, chunks(piece) - c->part * CHUNKS) : 0;
         const unsigned char *from = c->from + c->part * SLOT + lane * 16;
         unsigned char *to = ring + c->slot * SLOT + lane * 16;
         if (n == CHUNKS) {
@@ -102,24 +106,26 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         w[0] = p.x, w[1] = p.y, w[2] = p.z, w[3] = p.w, w[4] = q.x, w[5] = q.y, w[6] = q.z, w[7] = q.w;
     }
 
-    DEV_MEMBER float norm_factor() const { // in norm.cuh's order
-        int k = a.l.m[0].k;
-        float sum = 0;
+    // Of the row, of whose pieces of this warp v has the first; they meet in norm.cuh's order.
+    DEV_MEMBER float norm_factor(const float v[AHEAD][8]) const {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) norm_piece(i * warps + warp, v[i]);
 #pragma unroll 1
-        for (int w = warp; w < NORM_WARPS; w += warps) {
-            sum = 0;
-#pragma unroll 8
-            for (int i = w * 32 + lane; i < k; i += NORM_THREADS) {
-                float v = __ldcg(a.x + i);
-                sum = fmaf(v, v, sum);
-            }
-            sum = warp_sum(sum);
-            if (lane == 0) norm_part[w] = sum;
+        for (int r = AHEAD; r < rounds; r++) {
+            float more[8];
+            load(r * warps + warp, more);
+            norm_piece(r * warps + warp, more);
         }
         crew.sync();
-        sum = norm_part[0];
-        for (int i = 1; i < NORM_WARPS; i++) sum += norm_part[i];
-        return norm_rms_factor(sum, k, a.eps);
+        float sum = 0;
+#pragma unroll 8
+        for (int i = 0; i < pieces; i++) sum += norm_part[i];
+        return norm_rms_factor(sum, a.l.m[0].k, a.eps);
+    }
+    DEV_MEMBER void norm_piece(int piece, const float v[8]) const {
+        if (piece >= pieces) return;
+        float sum = norm_piece_squares(v);
+        if (lane == 0) norm_part[piece] = sum;
     }
 
     DEV_MEMBER void put(int piece, float f, const float w[8], float v[8]) const {
@@ -141,13 +147,15 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         crew.wait();
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load(i * warps + warp, v[i]);
-        if (a.norm) f = norm_factor();
+        if (a.norm) f = norm_factor(v);
 #pragma unroll 1
         for (int r = 0; r < rounds; r += AHEAD) {
 #pragma unroll
             for (int i = 0; i < AHEAD; i++) {
+                if (r + i >= rounds) break;
                 int piece = (r + i) * warps + warp;
                 put(piece, f, w[i], v[i]);
+                if (r + i + AHEAD >= rounds) continue;
                 load(piece + AHEAD * warps, v[i]);
                 load_norm(piece + AHEAD * warps, w[i]);
             }
@@ -175,14 +183,12 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
             p[0][0][0] = (acc[0][0][0] + acc[0][0][1]) * scale;
             p[0][0][1] = (acc[0][0][2] + acc[0][0][3]) * scale;
         } else {
-            for (int i = 0; i < mma_values<T, WIDE>(); i++) p[0][0][i] = 0.0f;
             cp_async_wait<SLOTS - 1>();
             __syncwarp();
             const unsigned char *unit = ring + c->slot * SLOT;
-            if (n == CUDA_PIECE_CHUNKS) {
-#pragma unroll
-                for (int i = 0; i < CUDA_PIECE_CHUNKS; i++) mma_chunk<T, WIDE, 1, 1>(unit, 0, row, CUDA_PIECE_CHUNKS, i, lane, p);
-            } else {
+            if (n == CUDA_PIECE_CHUNKS) mma_row_piece<T, WIDE>(unit, row, lane, p);
+            else {
+                for (int i = 0; i < mma_values<T, WIDE>(); i++) p[0][0][i] = 0.0f;
 #pragma unroll 1
                 for (int i = 0; i < n; i++) mma_chunk<T, WIDE, 1, 1>(unit, 0, row, n, i, lane, p);
             }
@@ -197,16 +203,23 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     }
 
     // By one warp: lanes 0 to 15 a row each; of a gate, lanes 16 to 31 the rows of up.
-    DEV_MEMBER void finish(int tile, const float *from) const {
-        int m = matrices == 2 ? 0 : matrix_of(&tile), at = lane % CUDA_STRIP, i = tile * CUDA_STRIP + at;
+    struct result { // of this lane: where it goes, or NULL; what is added
+        float *y, res;
+    };
+    DEV_MEMBER result result_of(int tile) const {
+        int m = matrices == 2 ? 0 : matrix_of(&tile), i = tile * CUDA_STRIP + lane;
         bool mine = lane < CUDA_STRIP && i < a.l.m[m].n;
-        float res = a.l.epilogue == CUDA_EPI_ADD && mine ? __ldcg(a.l.res + i) : 0.0f, sum = 0.0f;
+        return {mine ? a.l.y[m] + i : 0, mine && a.l.epilogue == CUDA_EPI_ADD ? __ldcg(a.l.res + i) : 0.0f};
+    }
+    DEV_MEMBER void finish(const result &to, const float *from) const {
+        float sum = 0.0f;
+        from += lane % CUDA_STRIP;
         if (matrices == 2 && lane >= CUDA_STRIP) from += pieces * CUDA_STRIP;
 #pragma unroll 8
-        for (int p = 0; p < pieces; p++) sum += from[p * CUDA_STRIP + at];
+        for (int p = 0; p < pieces; p++) sum += from[p * CUDA_STRIP];
         if (matrices == 2) sum = row_map(a.l.map, sum) * __shfl_sync(0xffffffffu, sum, lane | 16);
-        else if (a.l.epilogue == CUDA_EPI_ADD) sum = sum + res;
-        if (mine) a.l.y[m][i] = sum;
+        else if (a.l.epilogue == CUDA_EPI_ADD) sum = sum + to.res;
+        if (to.y) *to.y = sum;
     }
 
     DEV_MEMBER cursor begin() const { // first copies on their way
@@ -220,13 +233,17 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         cursor now = {crew.x(), 0, 0, 0, 0, 0};
         row();
 #pragma unroll 1
-        for (int tile = crew.x(), n = 0; tile < tiles; tile += crew.width(), n++) {
-            float *mine = sums + n % 2 * matrices * pieces * CUDA_STRIP;
+        for (int tile = crew.x(), turn = 0, half = 0; tile < tiles; tile += crew.width(), half ^= 1) { // turn: whose it is to finish
+            float *mine = sums + half * matrices * pieces * CUDA_STRIP;
+            bool last = warp == turn;
+            turn = turn + 1 == warps ? 0 : turn + 1;
+            result to = {0, 0};
+            if (last) to = result_of(tile); // asked for before it is needed
 #pragma unroll 1
             for (int i = 0; i < matrices * rounds; i++) multiply(&now, &ahead, mine + now.m * pieces * CUDA_STRIP);
             crew.sync();
-            if (warp != n % warps) continue;
-            finish(tile, mine);
+            if (!last) continue;
+            finish(to, mine);
             crew.done_warp();
         }
     }

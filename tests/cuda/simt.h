@@ -197,6 +197,7 @@ template <class T> static inline T atomicCAS(T *p, T c, T v) { T o = *p; if (o =
 // An atomicInc that wraps, as CUDA's: (old >= v) ? 0 : old + 1.
 static inline unsigned atomicInc(unsigned *p, unsigned v) { unsigned o = *p; *p = o >= v ? 0 : o + 1; return o; }
 
+static inline float dev_inverse(float x) { return 1.0f / x; }
 static inline float dev_exp(float x) { return exp2f(x * 1.4426950408889634f); }
 static inline float f16_float(uint32_t h) {
     uint32_t sign = (h & 0x8000u) << 16, e = h >> 10 & 31, m = h & 1023;
