@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -109,6 +110,9 @@ def llama_round(a):
 # ---- pairs ------------------------------------------------------------------------------------------
 def run_json(command):
     done = subprocess.run(command, stdout=subprocess.PIPE)
+    if done.returncode == -signal.SIGILL and "--llama-round" in command:
+        sys.exit("llama.cpp stopped at an illegal instruction: gcc before 13 spoils its AMX products. Remove it and run this again by"
+                 " `make bench`,\nwhich builds it with clang where the CPU has AMX: .venv/bin/pip uninstall -y llama-cpp-python")
     if done.returncode != 0:
         sys.exit(f"failed: {' '.join(map(str, command))}")
     return json.loads(done.stdout)

@@ -84,6 +84,15 @@ venv() { # requirements file
         || die "pip could not install the packages of $1"
 }
 
+# The compiler of the peer llama.cpp, natively built. gcc before 13 loses most of the tile configuration that its AMX products
+# load (_tile_loadconfig names 8 of the 64 bytes it reads), so that they stop with an illegal instruction; clang does not.
+peer_compiler() {
+    grep -qs amx_int8 /proc/cpuinfo && command -v gcc >/dev/null 2>&1 && [ "$(gcc -dumpversion | cut -d. -f1)" -lt 13 ] || return 0
+    packages bench "clang libomp-dev"
+    CC=clang CXX=clang++ PIP_NO_CACHE_DIR=1
+    export CC CXX PIP_NO_CACHE_DIR
+}
+
 # The JSON Schema Test Suite, which only the source package of jsonschema carries.
 schema_suite() {
     suite=.venv/share/json-schema-test-suite
@@ -101,7 +110,7 @@ for group in "$@"; do
         build) packages build "$build" ;;
         model) packages model "$model" ;;
         test) packages test "$tests"; venv tests/requirements.txt; schema_suite ;;
-        bench) packages bench "$bench"; venv bench/requirements.txt ;;
+        bench) packages bench "$bench"; peer_compiler; venv bench/requirements.txt ;;
         clean-check) packages clean-check "debootstrap" ;;
         *) die "unknown group $group" ;;
     esac
