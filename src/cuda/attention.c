@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum { VECTORS = 16, TILE = 64, ENTRIES = 64, BLOCKS_ENOUGH = 264, SPLIT_MOST = 66, TEAMS_ONE = 4, TEAMS_MANY = 2, SHARED_MOST = 227 << 10 };
+enum { VECTORS = 16, TILE = 64, ENTRIES = 64, BLOCKS_ENOUGH = 264, SPLIT_MOST = 66, TEAMS_ONE = 4, TEAMS_MANY = 2, SEQS_HEADS = 8, SEQS_ENOUGH = 128, SHARED_MOST = 227 << 10 };
 enum { FOLD_BYTES = 4 * 2 * 4 + 16, TILE_BYTES = 2 * 64 * 4 + 2 * 64 * 4 };
 
 static int group_size(const cuda_attn_args *a) { return a->heads / a->kv_heads; }
@@ -62,10 +62,21 @@ static tl_status launch_rows(cuda_device *d, const char *kind, int most, cuda_at
     return cuda_launch(d, name, (unsigned)a->rows, (unsigned)row_parts(a), (unsigned)a->splits, (unsigned)(128 * teams), (unsigned)rows_shared(a, teams), args, bytes, CUDA_PDL, err);
 }
 
+// A warp for each row and kv head: when they are enough to keep the memory busy.
+static bool seqs_take(const cuda_attn_args *a) {
+    return a->kv_type == CT_F16 && a->dk == a->dv && (a->dk == 64 || a->dk == 128) && group_size(a) <= SEQS_HEADS && (int64_t)a->rows * a->kv_heads >= SEQS_ENOUGH;
+}
+
+static tl_status launch_seqs(cuda_device *d, const cuda_attn_args *a, tl_error *err) {
+    size_t shared = 2 * ENTRIES * stride(a->dk);
+    return cuda_launch(d, a->dk == 64 ? "attn_seqs_64" : "attn_seqs_128", (unsigned)a->rows, (unsigned)a->kv_heads, 1, 32, (unsigned)shared, a, sizeof *a, CUDA_PDL, err);
+}
+
 tl_status cuda_attention(cuda_device *d, const cuda_attn_args *args, tl_error *err) {
     cuda_attn_args a = *args;
     if (a.rows <= 0) return TL_OK;
     if (a.n_seqs > 0 && (int64_t)a.rows * group_size(&a) >= (int64_t)a.n_seqs * (TILE / 2)) return launch_tiles(d, &a, err);
+    if (seqs_take(&a)) return launch_seqs(d, &a, err);
     return launch_rows(d, "rows", TEAMS_MANY, &a, &a, sizeof a, err);
 }
 

@@ -121,11 +121,9 @@ struct attn_part {
     uint32_t p[4][4];    // weights as fragments A, 16 entries each
 };
 
-DEV void attn_sum_lanes(float l[2]) {
-    for (int r = 0; r < 2; r++) {
-        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
-        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
-    }
+DEV void attn_sum_lanes(float *l) {
+    *l += __shfl_xor_sync(0xffffffffu, *l, 1);
+    *l += __shfl_xor_sync(0xffffffffu, *l, 2);
 }
 
 // Of N * 8 keys at k.
@@ -157,29 +155,29 @@ DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const
 
 static __device__ __noinline__ float attn_soften(float x, float cap) { return cap * tanhf(x / cap); }
 
-// Products of N * 8 keys from entry `first` of the chunk that starts at list entry `base`, as scores; of rows g and g + 8: [lo, hi) of
+// Products of N * 8 keys from entry `first` of the chunk that starts at list entry `base`, as scores; of rows g and, of R = 2, g + 8: [lo, hi) of
 // the chunk, or their bits, are read. m: the rows' largest.
-template <int N>
-DEV void attn_score(const cuda_attn_args &a, int first, const int lo[2], const int hi[2], const uint32_t *const bits[2], int base, int lane, float s[N][4], float m[2]) {
+template <int N, int R>
+DEV void attn_score(const cuda_attn_args &a, int first, const int lo[R], const int hi[R], const uint32_t *const bits[R], int base, int lane, float s[N][4], float m[R]) {
     first += 2 * (lane & 3);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) s[n][i] *= a.scale;
+        for (int i = 0; i < 2 * R; i++) s[n][i] *= a.scale;
     if (a.softcap > 0)
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) s[n][i] = attn_soften(s[n][i], a.softcap);
+            for (int i = 0; i < 2 * R; i++) s[n][i] = attn_soften(s[n][i], a.softcap);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 2 * R; i++) {
             int j = first + n * 8 + i % 2;
             if (j < lo[i / 2] || j >= hi[i / 2]) s[n][i] = ATTN_NONE;
         }
 #pragma unroll
-    for (int r = 0; r < 2; r++)
+    for (int r = 0; r < R; r++)
         if (bits[r])
 #pragma unroll
             for (int n = 0; n < N; n++)
@@ -189,7 +187,7 @@ DEV void attn_score(const cuda_attn_args &a, int first, const int lo[2], const i
                     if (j >= lo[r] && j < hi[r] && !(bits[r][e >> 5] >> (e & 31) & 1)) s[n][2 * r + i] = ATTN_NONE;
                 }
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
+    for (int r = 0; r < R; r++) {
         m[r] = ATTN_NONE;
 #pragma unroll
         for (int n = 0; n < N; n++) m[r] = fmaxf(m[r], fmaxf(s[n][2 * r], s[n][2 * r + 1]));
@@ -198,23 +196,30 @@ DEV void attn_score(const cuda_attn_args &a, int first, const int lo[2], const i
     }
 }
 
-// lo, hi: entries of the chunk that rows g and g + 8 read; bits: their mask words or NULL, base: the chunk's first list entry.
-DEV void attn_weigh(const cuda_attn_args &a, const int lo[2], const int hi[2], const uint32_t *const bits[2], int base, int lane, float s[8][4], attn_part *out) {
-    float m[2], l[2] = {0.0f, 0.0f};
-    attn_score<8>(a, 0, lo, hi, bits, base, lane, s, m);
-    float from[2] = {m[0] == ATTN_NONE ? 0.0f : m[0], m[1] == ATTN_NONE ? 0.0f : m[1]};
+// lo, hi: entries of the chunk that rows g and, of R = 2, g + 8 read; bits: their mask words or NULL, base: the chunk's first list entry.
+template <int R> DEV void attn_weigh(const cuda_attn_args &a, const int lo[R], const int hi[R], const uint32_t *const bits[R], int base, int lane, float s[8][4], attn_part *out) {
+    float m[R], l[R];
+    attn_score<8, R>(a, 0, lo, hi, bits, base, lane, s, m);
+#pragma unroll
+    for (int r = 0; r < R; r++) l[r] = 0.0f;
 #pragma unroll
     for (int n = 0; n < 8; n++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            uint32_t h = float_f16x2(dev_exp(s[n][2 * r] - from[r]), dev_exp(s[n][2 * r + 1] - from[r]));
+            uint32_t *to = &out->p[n / 2][n % 2 * 2 + r];
+            if (r >= R) {
+                *to = 0;
+                continue;
+            }
+            float from = m[r] == ATTN_NONE ? 0.0f : m[r];
+            uint32_t h = float_f16x2(dev_exp(s[n][2 * r] - from), dev_exp(s[n][2 * r + 1] - from));
             l[r] += f16_float(h);
             l[r] += f16_float(h >> 16);
-            out->p[n / 2][n % 2 * 2 + r] = h;
+            *to = h;
         }
-    attn_sum_lanes(l);
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
+    for (int r = 0; r < R; r++) {
+        attn_sum_lanes(&l[r]);
         out->m[r] = m[r];
         out->l[r] = l[r];
     }

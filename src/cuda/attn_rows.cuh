@@ -82,7 +82,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
             attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
             const int from[2] = {lo - base, lo - base}, until[2] = {hi - base, hi - base};
             const uint32_t *const words[2] = {bits, bits};
-            attn_score<2>(a, warp * 16, from, until, words, base, lane, x, m);
+            attn_score<2, 2>(a, warp * 16, from, until, words, base, lane, x, m);
             if (t == 0) tops[g * 4 + warp] = m[0], tops[(g + 8) * 4 + warp] = m[1];
         }
         crew.sync();
@@ -112,10 +112,11 @@ template <int NV, bool ONE, class CREW> struct rows_block {
                     l[r] += f16_float(h);
                     l[r] += f16_float(h >> 16);
                 }
-            attn_sum_lanes(l);
 #pragma unroll
-            for (int r = 0; r < 2; r++)
+            for (int r = 0; r < 2; r++) {
+                attn_sum_lanes(&l[r]);
                 if (t == 0 && g + 8 * r < group) to[g + 8 * r] = m[r], to[group + g + 8 * r] = l[r];
+            }
         }
 #pragma unroll 1
         for (int n = warp; n < NV; n += 4) {

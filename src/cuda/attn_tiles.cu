@@ -89,7 +89,7 @@ template <int NV> struct tile_block {
                 float score[8][4], keep[2], add[2];
                 attn_part part;
                 attn_scores(q_hi + vector0 * attn_stride(dk), q_lo + vector0 * attn_stride(dk), k + (c & 1) * k_bytes, dk, lane, score);
-                attn_weigh(a, l, h, bits, base, lane, score, &part);
+                attn_weigh<2>(a, l, h, bits, base, lane, score, &part);
                 bool read0 = attn_fold(part.m[0], part.l[0], &top[0], &total[0], &keep[0], &add[0]);
                 bool read1 = attn_fold(part.m[1], part.l[1], &top[1], &total[1], &keep[1], &add[1]);
 #pragma unroll

@@ -66,6 +66,17 @@ DEV void ldmatrix4_trans(uint32_t r[4], const void *row) {
 DEV void cp_async16(void *dst, const void *src, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dev_shared(dst)), "l"(src), "r"(valid ? 16 : 0) : "memory");
 }
+// The same, to an address that a kernel keeps: it is not worked out again for each copy.
+typedef uint32_t dev_place;
+DEV dev_place dev_place_of(void *p) {
+    uint32_t at = dev_shared(p);
+    asm volatile("" : "+r"(at));
+    return at;
+}
+DEV void cp_async16_to(dev_place dst, const void *src) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory"); }
+DEV void cp_async16_if(dev_place dst, const void *src, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0) : "memory");
+}
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // but the last N groups
 

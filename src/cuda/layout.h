@@ -57,6 +57,7 @@ LAYOUT int layout_code_bytes(int t) { // of a strip's chunk, all planes
            : layout_is_half(t)                             ? 2048
                                                            : 512;
 }
+LAYOUT int layout_first_plane(int t) { return t == CT_Q3_K ? 256 : t == CT_Q5_0 || t == CT_Q5_1 || t == CT_Q5_K || t == CT_Q6_K ? 512 : layout_code_bytes(t); } // of them
 LAYOUT int layout_s_bytes(int t) { return layout_is_half(t) ? 0 : 256; }
 LAYOUT int layout_d_bytes(int t) { return t == CT_Q4_1 || t == CT_Q5_1 ? 256 : t == CT_Q2_K ? 64 : t == CT_Q6_K ? 32 : 0; }
 LAYOUT int layout_unit_bytes(int t, int chunks) { return layout_code_bytes(t) * chunks + layout_s_bytes(t) + layout_d_bytes(t); }

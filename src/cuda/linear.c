@@ -6,15 +6,15 @@
 
 typedef struct shape {
     const char *name;
-    int sw, nt, rw, mw, kw, stages;
+    int sw, nt, rw, mw, kw, step, stages;
 } shape;
 
 enum {
-#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) SHAPE_##name,
+#define SHAPE(name, ...) SHAPE_##name,
     LINEAR_SHAPES(SHAPE)
 #undef SHAPE
 };
-#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) {#name, SW, NT, RW, MW, KW, STAGES},
+#define SHAPE(name, SW, NT, RW, MW, KW, STEP, STAGES, BLOCKS) {#name, SW, NT, RW, MW, KW, STEP, STAGES},
 static const shape block_shapes[] = {LINEAR_SHAPES(SHAPE)}, half_shapes[] = {LINEAR_SHAPES_HALF(SHAPE)};
 #undef SHAPE
 static const shape *shape_of(int type, int i) { return layout_is_half(type) ? &half_shapes[i] : &block_shapes[i]; }
@@ -24,29 +24,58 @@ bool cuda_is_matrix(tl_dtype t) { return t == DT_F32 || layout_is_half((int)t) |
 // ---- shapes ----------------------------------------------------------------------------------------------
 static int scale_kinds(int t) { return t == CT_Q2_K ? 3 : t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q4_K || t == CT_Q5_K ? 2 : 1; }
 
-// Shared memory of a block (linear.cuh): stages in use, then the pieces' sums where warps share k.
+static int worked_scales(int t) { return (t == CT_Q2_K || t == CT_Q3_K || t == CT_Q6_K ? 4 : 2) * (scale_kinds(t) > 1 ? 2 : 1); } // mma_worked()
+
+// Shared memory of a block (linear.cuh): stages in use, sides, scales worked out, then the pieces' sums where warps share k.
 static size_t shared_bytes(const shape *s, int type, bool wide, int64_t k) {
-    size_t x = layout_is_half(type) ? 4 * 1024 + 32 : (size_t)(4 * (512 + 64 * scale_kinds(type)));
-    size_t stage = (size_t)s->kw * ((size_t)(s->rw * s->sw * layout_unit_bytes(type, 4)) + (size_t)(s->mw * s->nt) * x);
-    int64_t rounds = (layout_pieces(k) + s->kw - 1) / s->kw, stages = rounds < s->stages ? rounds : s->stages;
-    size_t values = wide || layout_is_half(type) ? 2 : 4;
-    return (size_t)stages * stage + (s->kw > 1 ? (size_t)(s->kw * s->rw * s->mw * s->sw * s->nt) * 32 * values * 4 : 0);
+    bool half = layout_is_half(type);
+    int strips = s->rw * s->sw, groups = s->mw * s->nt, steps = CUDA_PIECE_CHUNKS / s->step;
+    int stage = s->kw * s->step * (strips * layout_code_bytes(type) + groups * (half ? 1024 : 512 + 64 * scale_kinds(type)));
+    int side = s->kw * (strips * (layout_s_bytes(type) + layout_d_bytes(type)) + groups * (half ? 32 : 0)), sides = 1 + (s->stages - 1 + steps - 1) / steps;
+    int64_t most = (layout_pieces(k) + s->kw - 1) / s->kw * steps, stages = most < s->stages ? most : s->stages;
+    int values = wide || half ? 2 : 4, worked = half ? 0 : s->sw * CUDA_PIECE_CHUNKS * (CUDA_STRIP * worked_scales(type) * 4 + 32);
+    return (size_t)(stages * stage + sides * side + s->rw * s->mw * s->kw * worked + (s->kw > 1 ? s->kw * strips * groups * 32 * values * 4 : 0));
 }
 
 enum { SHARED_MOST = 227 << 10, SMS = 132 };
 bool cuda_linear_fits(int type, bool wide, int64_t k, int which) { return shared_bytes(shape_of(type, which), type, wide, k) <= SHARED_MOST; }
 
-// As measured on an H100: small shapes until their blocks are several for each multiprocessor, then those that reuse more.
+// How long a shape takes for n rows in all, relative to others: `resident` blocks share a multiprocessor, one that is alone there takes `alone` of
+// the time that they take together times 1 / resident, and `rate` is what they do together.
+typedef struct shape_speed {
+    int shape, resident;
+    double alone, rate;
+} shape_speed;
+static double shape_time(const shape_speed *v, int type, int64_t n, int64_t k, int64_t cols) {
+    const shape *s = shape_of(type, v->shape);
+    int64_t rows = s->rw * s->sw * CUDA_STRIP, columns = s->mw * s->nt * CUDA_GROUP, blocks = (n + rows - 1) / rows * ((cols + columns - 1) / columns);
+    int64_t full = blocks / (SMS * v->resident), rest = (blocks % (SMS * v->resident) + SMS - 1) / SMS; // blocks of the fullest multiprocessor in the last round
+    double last = rest ? v->alone + (v->resident - v->alone) * (double)(rest - 1) / (v->resident > 1 ? v->resident - 1 : 1) : 0;
+    double pieces = (double)layout_pieces(k), idle = (double)((layout_pieces(k) + s->kw - 1) / s->kw * s->kw) / pieces; // warps without a piece
+    return ((double)full * v->resident + last) * (double)(rows * columns) * idle / v->rate;
+}
+
+// Small shapes until their blocks are several for each multiprocessor, then those that reuse more.
 static int choose(const cuda_linear_args *a, int type) {
-    int64_t cols = (int64_t)a->rows * layout_columns(layout_act_kind(type, a->wide)), n = 0;
+    int64_t cols = (int64_t)a->rows * layout_columns(layout_act_kind(type, a->wide)), n = 0, k = a->m[0].k;
     for (int i = 0; i < a->n_m; i++) n += a->m[i].n;
     bool glu = a->epilogue == CUDA_EPI_GLU;
     if (cols <= CUDA_GROUP) return glu ? SHAPE_pair : SHAPE_one;
-    int64_t large = (n + 127) / 128 * ((cols + 63) / 64), middle = (n + 63) / 64 * ((cols + 63) / 64), small = (n + 31) / 32 * ((cols + 31) / 32);
-    if (large >= 96 && large <= SMS && cuda_linear_fits(type, a->wide, a->m[0].k, SHAPE_deep)) return SHAPE_deep;
-    if (middle >= 2 * SMS || large >= 96) return SHAPE_some;
-    bool thin = !glu && cuda_linear_fits(type, a->wide, a->m[0].k, SHAPE_thin);
-    return small < 200 && thin ? SHAPE_thin : SHAPE_few;
+    if (cols <= 4 * CUDA_GROUP || layout_is_half(type)) {
+        int64_t large = (n + 127) / 128 * ((cols + 63) / 64), middle = (n + 63) / 64 * ((cols + 63) / 64), small = (n + 31) / 32 * ((cols + 31) / 32);
+        if (layout_is_half(type) && large >= 96 && large <= SMS) return SHAPE_deep;
+        if (middle >= 2 * SMS || large >= 96) return SHAPE_some;
+        return small < 200 && !glu && cuda_linear_fits(type, a->wide, k, SHAPE_thin) ? SHAPE_thin : SHAPE_few;
+    }
+    // As measured on an H200 with Q4_0 and Q4_K.
+    static const shape_speed known[] = {{SHAPE_few, 3, 1.6, 140}, {SHAPE_some, 3, 1.8, 183}, {SHAPE_deep, 1, 1, 140}, {SHAPE_tall, 1, 1, 170}};
+    int best = SHAPE_some;
+    double least = 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        double time = shape_time(&known[i], type, n, k, cols);
+        if (cuda_linear_fits(type, a->wide, k, known[i].shape) && (least == 0 || time < least)) least = time, best = known[i].shape;
+    }
+    return best;
 }
 
 static tl_status launch_f32(cuda_device *d, const cuda_linear_args *a, tl_error *err) {
@@ -64,7 +93,7 @@ tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *args, int wh
     bool glu = a.epilogue == CUDA_EPI_GLU;
     unsigned tiles = 0;
     for (int i = 0; i < a.n_m; i++) {
-        int64_t strips = layout_strips(a.m[i].n), each = glu ? s->rw : s->rw * s->sw;
+        int64_t strips = layout_strips(a.m[i].n), each = glu ? s->rw * s->sw / 2 : s->rw * s->sw;
         a.tiles[i] = glu && i ? 0 : (int32_t)((strips + each - 1) / each);
         tiles += (unsigned)a.tiles[i];
     }

@@ -138,6 +138,42 @@ template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, 
     mma_scales_of<T>(S, mma_scale_memory{S + g * 16}, mma_code_unit(T), c, g, s, m);
 }
 
+// A unit's scales worked out once for all its chunks: [chunk][row] mma_worked() floats, chunks 32 bytes further apart than they need.
+LAYOUT int mma_worked(int t) { return 2 * mma_parts(t) * (mma_has_min(t) ? 2 : 1); } // of a row's chunk: s of both blocks, then m
+LAYOUT int mma_worked_chunk(int t) { return CUDA_STRIP * mma_worked(t) * 4 + 32; }
+template <int T> DEV void mma_work_out(const unsigned char *S, int lane, unsigned char *to) { // by the lanes of a warp
+    float v[2][2][2][2];
+    mma_scales_of<T>(S, mma_scale_memory{S + (lane >> 2) * 16}, mma_code_unit(T), lane & 3, lane >> 2, v[0], v[1]);
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+#pragma unroll
+        for (int i = 0; i < mma_worked(T) / 2; i++) {
+            int kind = i / mma_parts(T), part = i % mma_parts(T);
+            *(float2 *)(to + (lane & 3) * mma_worked_chunk(T) + ((lane >> 2) + 8 * r) * mma_worked(T) * 4 + i * 8) = make_float2(v[kind][0][part][r], v[kind][1][part][r]);
+        }
+}
+template <int T> DEV void mma_worked_out(const unsigned char *from, int c, int lane, float s[2][2][2], float m[2][2][2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const unsigned char *at = from + c * mma_worked_chunk(T) + ((lane >> 2) + 8 * r) * mma_worked(T) * 4;
+        float v[8];
+        if (mma_worked(T) == 2) {
+            float2 x = *(const float2 *)at;
+            v[0] = x.x, v[1] = x.y;
+        } else
+#pragma unroll
+            for (int i = 0; i < mma_worked(T); i += 4) {
+                float4 x = *(const float4 *)(at + i * 4);
+                v[i] = x.x, v[i + 1] = x.y, v[i + 2] = x.z, v[i + 3] = x.w;
+            }
+#pragma unroll
+        for (int i = 0; i < mma_worked(T) / 2; i++) {
+            int kind = i / mma_parts(T), part = i % mma_parts(T);
+            (kind ? m : s)[0][part][r] = v[2 * i], (kind ? m : s)[1][part][r] = v[2 * i + 1];
+        }
+    }
+}
+
 // ---- one part of a block: p[row, column] --------------------------------------------------------------
 // d, z = -1.5 * 2^23 * d and dsum of columns 2 t and 2 t + 1. Wide: the two columns are one value's hi and lo.
 template <int T, bool WIDE> DEV void mma_add(const int acc[4], float d0, float d1, float z0, float z1, float s0, float s1, float m0, float m1, float dsum0, float dsum1, float *p) {
@@ -166,13 +202,15 @@ template <int T, bool WIDE> DEV void mma_add(const int acc[4], float d0, float d
 template <int T, bool WIDE> LAYOUT int mma_values() { return WIDE || layout_is_half(T) ? 2 : 4; }
 
 // ---- where columns lie: X of mma_blocks() and mma_halves() -----------------------------------------------
-// NT groups of 8 columns as layout.h has them, `stride` apart.
+// Groups of 8 columns, `stride` apart: of each, `chunks` chunks of codes, then of each kind of scale, as layout.h has them; the
+// scales of halves are at `whole_scales`, 32 bytes a group.
 template <int T, bool WIDE> struct mma_groups {
     const unsigned char *x;
     int stride, chunks, lane;
+    const unsigned char *whole_scales;
     DEV_MEMBER uint4 codes(int n, int c) const { return *(const uint4 *)(x + n * stride + c * 512 + lane * 16); }
     DEV_MEMBER float4 scales(int kind, int n, int c) const { return *(const float4 *)(x + n * stride + chunks * (512 + 64 * kind) + c * 64 + (lane & 3) * 16); }
-    DEV_MEMBER float whole(int n) const { return *(const float *)(x + n * stride + chunks * 1024 + 8 * (lane & 3)); }
+    DEV_MEMBER float whole(int n) const { return *(const float *)(whole_scales + n * 32 + 8 * (lane & 3)); }
 };
 // One row, in every column (hi and lo in turn where a row is two): a piece is
 //   int8: [4 chunks][hi, lo if WIDE][t] 4 words, then each kind of scale [4 chunks][2 blocks] float
@@ -236,38 +274,49 @@ template <int T, int SW, int NT, class X> DEV void mma_halves(const unsigned cha
     }
 }
 
-// Chunk c of a piece of blocks, whose scales are at hand, added to p.
+// Integer sums of a chunk's blocks with a group's columns, [unit][block][part].
+template <int T, int SW> DEV void mma_products(const uint32_t a[SW][2][4], uint4 b, int acc[SW][2][mma_parts(T)][4]) {
+    const uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+        for (int s = 0; s < SW; s++) {
+#pragma unroll
+            for (int i = 0; i < mma_parts(T) * 4; i++) acc[s][h][i / 4][i % 4] = MMA_MAGIC;
+            if (mma_parts(T) == 1) mma_s8_k32(acc[s][h][0], a[s][h], bw[h]);
+            else {
+                mma_s8_k16(acc[s][h][0], a[s][h][0], a[s][h][1], bw[h][0]);
+                mma_s8_k16(acc[s][h][mma_parts(T) - 1], a[s][h][2], a[s][h][3], bw[h][1]);
+            }
+        }
+}
+
+// Chunk c of a piece of blocks, whose codes and scales are at hand, added to p. The tensor core is a group ahead.
 template <int T, bool WIDE, int SW, int NT, class X>
 DEV void mma_chunk_of(const uint32_t a[SW][2][4], const float sc[SW][2][2][2], const float mn[SW][2][2][2], const X &x, int c, float p[SW][NT][mma_values<T, WIDE>()]) {
+    constexpr int PARTS = mma_parts(T);
+    int acc[2][SW][2][PARTS][4];
+    mma_products<T, SW>(a, x.codes(0, c), acc[0]);
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        uint4 b = x.codes(n, c);
+        if (n + 1 < NT) mma_products<T, SW>(a, x.codes(n + 1, c), acc[(n + 1) % 2]);
         float4 d4 = x.scales(0, n, c), ds4, ds14;
         if (mma_has_min(T)) ds4 = x.scales(1, n, c);
-        if (mma_has_min(T) && mma_parts(T) == 2) ds14 = x.scales(2, n, c);
-        uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
+        if (mma_has_min(T) && PARTS == 2) ds14 = x.scales(2, n, c);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float d0 = h ? d4.z : d4.x, d1 = h ? d4.w : d4.y, z0 = -MMA_MAGIC_FLOAT * d0, z1 = -MMA_MAGIC_FLOAT * d1;
             float e0 = 0, e1 = 0, f0 = 0, f1 = 0; // sums: of the block or its first half, of its second half
             if (mma_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
-            if (mma_has_min(T) && mma_parts(T) == 2) {
+            if (mma_has_min(T) && PARTS == 2) {
                 f0 = h ? ds14.z : ds14.x, f1 = h ? ds14.w : ds14.y;
                 e0 -= f0, e1 -= f1;
             }
 #pragma unroll
             for (int s = 0; s < SW; s++) {
-                int acc[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
-                if (mma_parts(T) == 1) {
-                    mma_s8_k32(acc, a[s][h], bw[h]);
-                    mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
-                } else {
-                    int more[4] = {MMA_MAGIC, MMA_MAGIC, MMA_MAGIC, MMA_MAGIC};
-                    mma_s8_k16(acc, a[s][h][0], a[s][h][1], bw[h][0]);
-                    mma_s8_k16(more, a[s][h][2], a[s][h][3], bw[h][1]);
-                    mma_add<T, WIDE>(acc, d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
-                    mma_add<T, WIDE>(more, d0, d1, z0, z1, sc[s][h][1][0], sc[s][h][1][1], mn[s][h][1][0], mn[s][h][1][1], f0, f1, p[s][n]);
-                }
+                const int(*sums)[4] = acc[n % 2][s][h];
+                mma_add<T, WIDE>(sums[0], d0, d1, z0, z1, sc[s][h][0][0], sc[s][h][0][1], mn[s][h][0][0], mn[s][h][0][1], e0, e1, p[s][n]);
+                if (PARTS == 2) mma_add<T, WIDE>(sums[PARTS - 1], d0, d1, z0, z1, sc[s][h][1][0], sc[s][h][1][1], mn[s][h][1][0], mn[s][h][1][1], f0, f1, p[s][n]);
             }
         }
     }
@@ -298,36 +347,6 @@ template <int T, bool WIDE> DEV void mma_row_piece(const unsigned char *w, const
         mma_codes<T>(w, CUDA_PIECE_CHUNKS, c, lane, a[0]);
         mma_scales_of<T>(S, words, 1.0f, c, lane >> 2, sc[0], mn[0]);
         mma_chunk_of<T, WIDE, 1, 1>(a, sc, mn, x, c, p);
-    }
-}
-
-// A whole piece with NT groups at x (`x_stride` apart), p = the piece's sums.
-template <int T, bool WIDE, int SW, int NT>
-DEV void mma_piece(const unsigned char *w, int stride, const unsigned char *x, int x_stride, int chunks, int lane, float p[SW][NT][mma_values<T, WIDE>()]) {
-    mma_groups<T, WIDE> groups = {x, x_stride, chunks, lane};
-    if constexpr (layout_is_half(T)) {
-        float acc[SW][NT][4];
-#pragma unroll
-        for (int i = 0; i < SW * NT * 4; i++) acc[i / (NT * 4)][i / 4 % NT][i % 4] = 0.0f;
-        mma_halves<T, SW, NT>(w, stride, groups, 0, 2 * chunks, lane, acc);
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            float scale = groups.whole(n);
-#pragma unroll
-            for (int s = 0; s < SW; s++) {
-                p[s][n][0] = (acc[s][n][0] + acc[s][n][1]) * scale;
-                p[s][n][1] = (acc[s][n][2] + acc[s][n][3]) * scale;
-            }
-        }
-    } else {
-#pragma unroll
-        for (int s = 0; s < SW; s++)
-#pragma unroll
-            for (int n = 0; n < NT; n++)
-#pragma unroll
-                for (int i = 0; i < mma_values<T, WIDE>(); i++) p[s][n][i] = 0.0f;
-#pragma unroll 1
-        for (int c = 0; c < chunks; c++) mma_chunk<T, WIDE, SW, NT>(w, stride, groups, chunks, c, lane, p);
     }
 }
 #endif

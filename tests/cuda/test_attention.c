@@ -230,6 +230,8 @@ static void test_one(void) {
 void test_attention(bool big) {
     const int lens[] = {70, 1, 200, 129, 33}, last[] = {5, 1, 3, 2, 33};
     check("64 f16", (shape){8, 2, 64, 64, DT_F16, 0, 0, false, true, false}, lens, last, 5);
+    check("64 f16 many mask", (shape){8, 4, 64, 64, DT_F16, 0, 0, true, true, true}, lens, last, 5);
+    check("128 f16 many softcap window", (shape){9, 3, 128, 128, DT_F16, 50, 20, false, true, false}, lens, last, 5);
     check("64 q8_0 window", (shape){4, 4, 64, 64, DT_Q8_0, 50, 0, false, true, false}, lens, last, 5);
     check("128 f16 softcap sinks", (shape){6, 2, 128, 128, DT_F16, 0, 20, true, true, false}, lens, last, 5);
     check("96 and 64 f32 window sinks", (shape){4, 2, 96, 64, DT_F32, 64, 0, true, true, false}, lens, last, 5);

@@ -9,13 +9,13 @@
 #include "harness.h"
 
 enum {
-#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) SHAPE_##name,
+#define SHAPE(name, ...) SHAPE_##name,
     LINEAR_SHAPES(SHAPE)
 #undef SHAPE
     SHAPES
 };
 static const char *const shape_name[] = {
-#define SHAPE(name, SW, NT, RW, MW, KW, STAGES, BLOCKS) #name,
+#define SHAPE(name, ...) #name,
     LINEAR_SHAPES(SHAPE)
 #undef SHAPE
 };
