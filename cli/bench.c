@@ -156,16 +156,16 @@ json_t *bench_profile_rows(const opened *o, int64_t steps, int64_t rows, double 
     return list;
 }
 
-json_t *bench_layer_time(const opened *o, int64_t steps, double bandwidth, tl_error *err) {
+json_t *bench_layer_time(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err) {
     tl_profile_kernel *k;
     size_t n;
-    int layers = 0;
+    int layers = 0, workers = tl_session_workers(o->session, rows);
     double seconds = 0, bytes = 0;
     if (tl_session_profile_kernels(o->session, &k, &n, err) != TL_OK) return NULL;
     for (size_t i = 0; i < n; i++) {
         if (k[i].layer < 0) continue;
         layers = k[i].layer + 1 > layers ? k[i].layer + 1 : layers;
-        seconds += k[i].seconds / (double)steps / tl_engine_workers(o->engine);
+        seconds += k[i].seconds / (double)steps / workers;
         bytes += k[i].bytes;
     }
     tl_free(k);
@@ -194,7 +194,7 @@ static tl_status profile(const bench_args *a, opened *o, bench_result *r, tl_err
         json_t *list = status == TL_OK ? bench_profile_rows(o, steps, rows, part ? 0 : bandwidth, err) : NULL;
         if (!list) return status == TL_OK ? TL_E_MEMORY : status;
         json_object_set_new(r->profile, part ? "prompt" : "decode", list);
-        json_t *layer = part ? NULL : bench_layer_time(o, steps, bandwidth, err);
+        json_t *layer = part ? NULL : bench_layer_time(o, steps, rows, bandwidth, err);
         if (layer) json_object_set_new(r->profile, "layer", layer);
         (void)tl_session_profile(o->session, false, err);
     }
@@ -273,18 +273,21 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
     double prompt = a->prompt ? (double)a->prompt / median(r->prompt, a->repeat) : NAN;
     double said = a->decode ? (double)(a->decode * a->sequences) / median(r->decode, a->repeat) : NAN;
     memory_use b = against_memory(a, r);
+    int threads = tl_engine_threads(o->engine), workers = a->decode ? tl_session_workers(o->session, a->sequences) : threads;
     cpu_name(cpu, sizeof cpu);
     if (a->json)
         return print_json(json_pack(
-            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:s, s:o, s:s, s:o, s:o*}", "prompt_tokens_per_second",
+            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:s, s:o, s:s, s:o, s:o*}", "prompt_tokens_per_second",
             json_real_or_null(prompt), "decode_tokens_per_second", json_real_or_null(said), "load_seconds", r->load,
             "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "prompt_runs",
             list_of_rates(r->prompt, a->prompt ? a->repeat : 0, a->prompt), "decode_runs",
             list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
-            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "isa", tl_engine_isa(o->engine),
+            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "decode_threads",
+            tl_session_workers(o->session, a->sequences), "isa", tl_engine_isa(o->engine),
             "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "decode_memory", json_bandwidth(&b), "profile", r->profile));
     printf("%s\n%s, %d threads, %s kernels", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
     if (strcmp(tl_engine_device(o->engine), "cpu") != 0) printf("; %s", tl_engine_device(o->engine));
+    else if (workers < threads) printf("; %d of the threads took part in decoding: more were slower", workers);
     putchar('\n');
     if (a->prompt) printf("prompt %6lld tokens   %9.1f tokens/s\n", (long long)a->prompt, prompt);
     if (a->decode && a->sequences > 1) printf("decode %6lld x %-4d     %9.1f tokens/s\n", (long long)a->decode, a->sequences, said);

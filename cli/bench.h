@@ -13,7 +13,7 @@ tl_status bench_decode(opened *o, int sequences, int64_t n, double *seconds, tl_
 json_t *bench_profile_rows(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err);
 // What a layer takes of a step of decoding, and how much of that is not the reading of its weights and cache at `bandwidth`, in
 // microseconds; NULL: no layers are known, or *err says why.
-json_t *bench_layer_time(const opened *o, int64_t steps, double bandwidth, tl_error *err);
+json_t *bench_layer_time(const opened *o, int64_t steps, int64_t rows, double bandwidth, tl_error *err);
 void bench_print_layer_time(const json_t *layer); // nothing for NULL
 void bench_print_profile(const char *title, const json_t *rows, double bandwidth);
 #endif

@@ -41,7 +41,7 @@ static json_t *kernels_json(const opened *o, int64_t steps, tl_error *err) {
         const char *end = k[i].text_n ? memchr(k[i].text, '\n', k[i].text_n) : NULL;
         json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:o, s:i, s:f, s:f}", "kernel", k[i].kernel, "file", k[i].file, "line", k[i].line, "text",
                                               json_bytes(k[i].text, end ? (size_t)(end - k[i].text) : k[i].text_n), "layer", k[i].layer, "seconds",
-                                              k[i].seconds / (double)steps / tl_engine_workers(o->engine), "bytes", k[i].bytes));
+                                              k[i].seconds / (double)steps / tl_session_workers(o->session, 1), "bytes", k[i].bytes));
     }
     tl_free(k);
     return list;
@@ -171,7 +171,7 @@ static int profile_with(const profile_args *a, opened *o) {
     double bandwidth = tl_engine_read_bandwidth(o->engine);
     json_t *prompt = a->prompt ? measure(o, a->prompt, 0, 0, 0, &err) : NULL;
     json_t *decode = a->prompt && !prompt ? NULL : measure(o, 0, a->tokens, a->depth, bandwidth, &err);
-    json_t *layer = decode ? bench_layer_time(o, a->tokens, bandwidth, &err) : NULL;
+    json_t *layer = decode ? bench_layer_time(o, a->tokens, 1, bandwidth, &err) : NULL;
     if (!decode) status = fail_with("profile", &err);
     if (status == 0 && a->html) status = write_html(a, o, decode, bandwidth, &err);
     if (status == 0 && a->trace) status = write_trace(a, o, &err);

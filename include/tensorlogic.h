@@ -237,10 +237,13 @@ typedef struct tl_profile_line { // a statement of the model's program, in all l
     int line;
     const char *text;       // its source, not NUL-terminated
     size_t text_n;
-    double seconds;         // in its kernels, divided by the number of threads
+    double seconds;         // in its kernels, divided by the threads that took part (tl_session_workers of the last step's rows)
     double bytes;           // of weights and cache that one row reads there, once a step
     int64_t kernels;        // calls in one step
 } tl_profile_line;
+// How many of the engine's threads take part in a step of so many rows: in steps of few rows as many as prove fastest, measured
+// while they run; the results are the same. 1: a GPU.
+TL_API int tl_session_workers(const tl_session *s, int64_t rows);
 // Measures the kernels of all steps from now on (on: from 0 again). Costs some tens of nanoseconds for each piece of work.
 TL_API tl_status tl_session_profile(tl_session *s, bool on, tl_error *err);
 // What was measured, the most expensive first; *lines is to be freed with tl_free, the texts belong to the model.

@@ -7,6 +7,9 @@
 // one; who ended a job waits until no worker is busy (both sides sequentially consistent: one sees the other). So a job's
 // data may go while a worker sleeps. Units of all chains are numbered on and on: cursors and `done` only grow, and a worker
 // that is late by a loop finds it used up.
+//
+// Workers outside the team sleep on a condition of their own at once: they neither spin on a processor that the team could
+// use, nor make each publish() wake somebody.
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -58,8 +61,9 @@ struct pool {
     _Alignas(LINE) _Atomic uint32_t phase;    // counts barriers passed
     _Alignas(LINE) _Atomic int64_t cursor;    // of pool_take
     _Alignas(LINE) _Atomic int sleepers;
+    _Atomic int team; // workers from this number on have nothing to do
     pthread_mutex_t mutex;
-    pthread_cond_t cond;
+    pthread_cond_t cond, larger; // larger: the team is
 };
 
 // Waits until *word != seen, with acquire order.
@@ -145,6 +149,23 @@ static void run_alone(const pool_chain *c) {
     }
 }
 
+void pool_team(pool *p, int n) {
+    if (atomic_load_explicit(&p->team, memory_order_relaxed) == n) return;
+    pthread_mutex_lock(&p->mutex);
+    atomic_store_explicit(&p->team, n, memory_order_relaxed);
+    pthread_cond_broadcast(&p->larger);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+// What a worker outside the team waits in. (One that is in it again finds out what there is to do as one that wakes up late.)
+static void sit_out(worker *w) {
+    pool *p = w->p;
+    if (w->index < atomic_load_explicit(&p->team, memory_order_relaxed)) return;
+    pthread_mutex_lock(&p->mutex);
+    while (w->index >= atomic_load_explicit(&p->team, memory_order_relaxed)) pthread_cond_wait(&p->larger, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+}
+
 void pool_run_chain(pool *p, pool_chain *c) {
     if (p->n == 1) {
         run_alone(c);
@@ -186,6 +207,7 @@ static void *worker_main(void *arg) {
     worker *w = arg;
     pool *p = w->p;
     for (;;) {
+        sit_out(w);
         uint32_t seen = atomic_load_explicit(&p->news, memory_order_acquire);
         atomic_store(&w->busy, 1);
         int state = atomic_load(&p->state);
@@ -197,12 +219,14 @@ static void *worker_main(void *arg) {
 }
 
 static void stop_workers(pool *p, int made) {
+    pool_team(p, p->n);
     publish(p, STATE_STOP);
     for (int i = 1; i < made; i++) pthread_join(p->workers[i].id, NULL);
 }
 
 static void pool_destroy(pool *p) {
     pthread_cond_destroy(&p->cond);
+    pthread_cond_destroy(&p->larger);
     pthread_mutex_destroy(&p->mutex);
     mem_free_aligned(p->workers);
     mem_free_aligned(p);
@@ -243,6 +267,8 @@ tl_status pool_new(int n, pool **out, tl_error *err) {
     p->yields = crowded ? YIELDS_CROWDED : YIELDS;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->cond, NULL);
+    pthread_cond_init(&p->larger, NULL);
+    atomic_store(&p->team, n);
     atomic_store(&p->state, STATE_NONE);
     p->workers = mem_alloc_aligned((size_t)n * sizeof *p->workers, LINE);
     if (!p->workers) {
@@ -276,6 +302,7 @@ void pool_run(pool *p, pool_fn fn, void *ctx) {
         fn(ctx, 0, 1);
         return;
     }
+    pool_team(p, p->n);
     uint32_t seen = atomic_load_explicit(&p->finished, memory_order_relaxed);
     p->fn = fn;
     p->ctx = ctx;

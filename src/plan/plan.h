@@ -73,6 +73,7 @@ const void *plan_value(const plan *p, const ir_node *n);
 tl_status plan_states_fetch(const plan *p, const int32_t *slots, int64_t n, tl_error *err);
 tl_status plan_states_send(const plan *p, const int32_t *slots, int64_t n, tl_error *err);
 size_t plan_workspace_bytes(const plan *p);
+int plan_workers(const plan *p, int64_t rows); // threads that take part in steps of so many rows (see team.h), 1 on a device
 // Stages, kernels, shapes and weights as text: the same for graphs that compute the same. Pointers, file positions and
 // names given by the program do not appear.
 void plan_print(const plan *p, sbuf *out);

@@ -6,6 +6,7 @@
 //   lower.c    live nodes become kernels (a function and its argument block) and values (arrays)
 //   stage.c    kernels become stages: dependencies, row groups, liveness, one workspace
 //   run.c      schedule for a row count, replay
+//   team.c     how many threads take part in steps of few rows
 //   op_*.c     the kernels
 //   split.c    layers split between a device and the CPU
 //   gpu*.c     the same kernels on a CUDA device, one after the other
@@ -17,8 +18,10 @@
 #define TL_PLAN_INT_H
 #include "cuda/cuda.h"
 #include "plan/plan.h"
+#include "plan/team.h"
 
 enum {
+    TEAM_ROWS = 8,       // steps of more rows are all threads'
     RUN = 512,           // elements processed at a time where a temporary is needed
     RUN_ROOM = RUN + 512, // floats of one temporary: a run and the rest of the widest blocks at both ends
     TEMPS = 8,           // temporaries of a thread for inputs
@@ -165,6 +168,8 @@ struct plan {
     const cpu_kernels *k;
     pool *threads;
     int n_threads;
+    team_choice teams[TEAM_ROWS + 1]; // by rows of a step
+    int given_team;      // threads for such steps by TL_TEAM; 0: as they prove fastest
     plan_limits limits;
     const ir_graph *graph;
     // of a plan in parts (split.c)
@@ -203,6 +208,7 @@ struct plan {
     // of the current run
     plan_step step;
     int64_t rows, outs; // that phases are made for; -1: none
+    int team;           // and threads
     bool measure;
     double outside_ns, total_ns, kernel_ns;
     uint8_t *meant;     // [kernels] while checking, else NULL: infinities are meant

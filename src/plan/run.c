@@ -1,5 +1,6 @@
 // run.c - the life of a plan, the schedule for a row count, and the replay.
 #include <setjmp.h>
+#include <stdlib.h>
 
 #include "plan/plan_int.h"
 
@@ -49,6 +50,13 @@ static tl_status plan_make(plan *p, const plan_backend *b, tl_error *err) {
     return TL_OK;
 }
 
+static void init_teams(plan *p) {
+    const char *given = getenv("TL_TEAM");
+    long n = given ? strtol(given, NULL, 10) : 0;
+    p->given_team = n < 0 ? 0 : n < p->n_threads ? (int)n : p->n_threads;
+    for (int i = 0; i <= TEAM_ROWS; i++) team_init(&p->teams[i], p->n_threads);
+}
+
 static void arena_full(void *ctx, size_t size) {
     (void)size;
     longjmp(*(jmp_buf *)ctx, 1);
@@ -67,6 +75,7 @@ tl_status plan_new_part(const ir_graph *g, const plan_backend *b, const plan_lim
     p->threads = b->threads;
     p->device = b->device;
     p->n_threads = pool_size(b->threads);
+    init_teams(p);
     p->limits = *limits;
     p->graph = g;
     if (part) p->mine = part->mine, p->passed = part->passed, p->n_passed = part->n_passed;
@@ -147,8 +156,8 @@ static void cut_item(const plan *p, item *it, double target) {
 // Threads that share a stage of `total` ns: total / n + THREAD_NS * n is least for the root of total / THREAD_NS.
 static int stage_threads(const plan *p, double total) {
     int n = 2;
-    while (n < p->n_threads && (double)n * n * THREAD_NS < total) n++;
-    return n < p->n_threads ? n : p->n_threads;
+    while (n < p->team && (double)n * n * THREAD_NS < total) n++;
+    return n < p->team ? n : p->team;
 }
 
 static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
@@ -159,8 +168,8 @@ static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
         total += it->cost * (double)item_rows(p, it);
         attention |= it->kind == K_ATTN;
     }
-    *serial = p->n_threads == 1 || (total < SERIAL_NS && !attention);
-    ph->threads = attention ? p->n_threads : stage_threads(p, total);
+    *serial = p->team == 1 || (total < SERIAL_NS && !attention);
+    ph->threads = attention ? p->team : stage_threads(p, total);
     double target = *serial ? 1e18 : total / (ph->threads * UNITS_PER_THREAD);
     if (target < UNIT_NS) target = UNIT_NS;
     if (p->limits.stop && target > STOP_NS) target = STOP_NS;
@@ -327,13 +336,32 @@ static tl_status check_step(const plan *p, const plan_step *s, tl_error *err) {
     return TL_OK;
 }
 
+// ---- the threads of a step -----------------------------------------------------------------------
+int plan_workers(const plan *p, int64_t rows) {
+    if (p->device) return 1;
+    if (rows < 1 || rows > TEAM_ROWS) return p->n_threads;
+    return p->given_team ? p->given_team : team_in_force(&p->teams[rows]);
+}
+
+// Steps that give all their rows' outputs are a kind that can be compared; what a profile's clocks slow down is not.
+static bool team_learns(const plan *p) {
+    int64_t rows = p->step.rows;
+    return p->n_threads > 2 && rows > 0 && rows <= TEAM_ROWS && p->step.outs == rows && !p->given_team && !p->profile && !p->meant;
+}
+
+static int step_team(const plan *p) { return team_learns(p) ? team_size(&p->teams[p->step.rows]) : plan_workers(p, p->step.rows); }
+
 static void prepare_run(plan *p, const plan_step *s) {
     p->step = *s;
     for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)s->in[p->values[p->input_values[i]].input];
     for (int i = 0; i < p->n_state_values; i++) p->base[p->state_values[i]] = p->values[p->state_values[i]].state->data;
     for (int i = 0; i < p->n_early; i++) p->early[i]->run(p, p->early[i], 0, sym_rows(p, p->early[i]->sym, p->early[i]->fixed), 0);
     for (int i = 0; i < p->n_attns; i++) attn_fill(p, p->attns[i]);
-    if (s->rows != p->rows || s->outs != p->outs) plan_schedule(p);
+    int team = step_team(p);
+    if (s->rows != p->rows || s->outs != p->outs || team != p->team) {
+        p->team = team;
+        plan_schedule(p);
+    }
     for (int i = 0; i < p->n_items; i++)
         if (p->items[i].kind == K_ATTN) p->items[i].units = p->items[i].rows ? attn_items(&((attn_plan *)p->kernels[p->items[i].first]->args)->a) : 0;
     for (int i = 1; i < p->n_phases; i++) {
@@ -350,7 +378,7 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
         p->step = *step;
         return gpu_run(p, err);
     }
-    double start = p->measure ? clock_ns() : 0;
+    double start = clock_ns();
     p->kernel_ns = 0;
     p->fault = (plan_fault){0};
     mem_forbid(true);
@@ -358,11 +386,11 @@ tl_status plan_run(plan *p, const plan_step *step, tl_error *err) {
     run_tail(p, &p->phases[0], 0);
     mem_forbid(false);
     pool_chain chain = {.loops = p->loops, .n = p->n_phases - 1, .work = chain_work, .then = chain_then, .early = chain_early, .ctx = p};
+    pool_team(p->threads, p->team);
     if (chain.n) pool_run_chain(p->threads, &chain);
-    if (p->measure) {
-        p->total_ns = clock_ns() - start;
-        p->outside_ns = p->total_ns - p->kernel_ns;
-    }
+    p->total_ns = clock_ns() - start;
+    p->outside_ns = p->total_ns - p->kernel_ns;
+    if (team_learns(p)) team_took(&p->teams[step->rows], p->total_ns);
     if (p->limits.stop && p->limits.stop->hit) return err_set(err, TL_E_CANCELLED, "stopped");
     return TL_OK;
 }

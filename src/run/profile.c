@@ -4,6 +4,8 @@
 
 enum { PROBE_BYTES = 256 << 20, PROBE_ROUNDS = 4 };
 
+int tl_session_workers(const tl_session *s, int64_t rows) { return plan_workers(tl_session_plan(s), rows); }
+
 tl_status tl_session_profile(tl_session *s, bool on, tl_error *err) { return plan_profile(tl_session_plan(s), on, err); }
 
 // Bytes that a row must read: each weight as stored, the cache as far as it is filled and the window goes.
@@ -41,7 +43,9 @@ static int slowest_first(const void *a, const void *b) {
 
 tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines, size_t *n, tl_error *err) {
     const plan *p = tl_session_plan(s);
+    int64_t rows, outs;
     line_list all = {0};
+    session_last_step(s, &rows, &outs);
     for (int i = 0; i < plan_kernel_count(p); i++) {
         plan_kernel_time t = plan_kernel_timing(p, i);
         tl_profile_line *l = line_of(&all, t.node->at);
@@ -49,7 +53,7 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
             vec_free(&all);
             return err_set(err, TL_E_MEMORY, "out of memory");
         }
-        l->seconds += 1e-9 * t.ns / tl_engine_workers(session_model(s)->engine);
+        l->seconds += 1e-9 * t.ns / plan_workers(p, rows);
         // Quantizing a product's input is a kernel of the same node: what the product reads counts once.
         if (strcmp(t.kernel, "QUANTIZE") != 0) l->bytes += node_bytes(t.node, session_cached(s));
         l->kernels++;

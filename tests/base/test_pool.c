@@ -2,6 +2,7 @@
 // that outlast the spinning sleep and wake.
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/pool.h"
@@ -189,6 +190,58 @@ static void chains_do_each_unit_once_in_order(void **state) {
     with_pools(chains_cover);
 }
 
+// Teams of any size in turn: their chains are whole, the others take no part and are there again for pool_run.
+static void teams_change(pool *p) {
+    static const pool_loop loops[4] = {{.units = 5, .threads = 9}, {.units = 0, .threads = 1}, {.units = 64, .threads = 9}, {.units = 3, .threads = 2}};
+    for (int i = 0; i < 60; i++) {
+        int n = 1 + i * 5 % pool_size(p);
+        pool_loop own[4];
+        memcpy(own, loops, sizeof own);
+        for (int l = 0; l < 4; l++) own[l].threads = own[l].threads < n ? own[l].threads : n;
+        pool_team(p, n);
+        run_chain(p, own, 4, -1, 1 + i % 3);
+        if (i % 10 == 7) usleep(20000); // all asleep
+        if (i % 4) continue;
+        job j = {.p = p};
+        pool_run(p, count_threads, &j);
+        for (int t = 0; t < pool_size(p); t++) assert_int_equal(j.ran[t], 1);
+    }
+    pool_team(p, 1); // and ends while they sleep
+}
+static void teams_of_any_size(void **state) {
+    (void)state;
+    with_pools(teams_change);
+}
+
+// Threads outside the team take no processor time, however often those inside begin another loop.
+enum { SHORT_NS = 50000, SHORT_CHAINS = 200 };
+static void short_work(void *ctx, int loop, int64_t begin, int64_t end, int thread) {
+    (void)ctx, (void)loop, (void)begin, (void)end, (void)thread;
+    for (double until = clock_ns() + SHORT_NS; clock_ns() < until;) {}
+}
+static double processor_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+static void others_sleep(void **state) {
+    (void)state;
+    pool *p;
+    tl_error err;
+    assert_int_equal(pool_new(2, &p, &err), TL_OK);
+    pool_team(p, 1);
+    double before = processor_ns();
+    for (int i = 0; i < SHORT_CHAINS; i++) {
+        pool_loop l[LOOPS];
+        for (int k = 0; k < LOOPS; k++) l[k] = (pool_loop){.units = 1, .threads = 1};
+        pool_chain c = {.loops = l, .n = LOOPS, .work = short_work};
+        pool_run_chain(p, &c);
+    }
+    double work = (double)SHORT_CHAINS * LOOPS * SHORT_NS;
+    assert_true(processor_ns() - before < 1.3 * work);
+    pool_free(p);
+}
+
 static void owned_ranges(void **state) {
     (void)state;
     for (int64_t units = 0; units < 40; units++)
@@ -221,7 +274,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_once), cmocka_unit_test(barriers_separate), cmocka_unit_test(cursor_gives_each_piece_once),
         cmocka_unit_test(sleeps_and_wakes),       cmocka_unit_test(chains_do_each_unit_once_in_order),
-        cmocka_unit_test(owned_ranges), cmocka_unit_test(bad_sizes),
+        cmocka_unit_test(teams_of_any_size),      cmocka_unit_test(others_sleep),
+        cmocka_unit_test(owned_ranges),           cmocka_unit_test(bad_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
