@@ -2,7 +2,7 @@
 #include "plan/team.h"
 
 enum {
-    FIRST_WAIT = 8,      // steps before the first trial: memory is touched, clocks rise
+    FIRST_WAIT = 32,     // steps before the first trial: memory is touched, and a short reply has no use for trials
     AGAIN_WAIT = 32,     // after a change: the next neighbour may be better still
     LEAST_WAIT = 512,    // after a trial that changed nothing, doubled for each more
     MOST_WAIT = 8192,
@@ -10,7 +10,7 @@ enum {
     LOOK = 32,           // steps whose mean is held against the usual time
 };
 static const double GAIN = 0.97;     // a change must bring more than this,
-static const double HOPELESS = 1.1;  // who is slower by this in its best step leaves the trial,
+static const double HOPELESS = 1.05; // who is slower by this in its best step leaves the trial,
 static const double DRIFT = 1.25;    // and a step's time has changed when it is this many times longer or shorter
 
 // Level 0: all threads, 1: three quarters, 2: half, 3: three eighths, ... down to one.
@@ -27,11 +27,12 @@ int team_in_force(const team_choice *t) { return team_at(t, t->level); }
 int team_size(const team_choice *t) { return team_at(t, t->n ? t->first + t->turn : t->level); }
 
 // ---- the trial -------------------------------------------------------------------------------------
-static void begin_trial(team_choice *t) {
+static void begin_trial(team_choice *t) { // the number in force, the next smaller and the next larger
     t->first = t->level > 0 ? t->level - 1 : 0;
     t->turn = t->round = t->step = 0;
     t->again = false;
-    for (t->n = 1; t->n < TEAM_SIZES && team_at(t, t->first + t->n - 1) > 1;) t->n++;
+    int last = team_in_force(t) > 1 ? t->level + 1 : t->level;
+    t->n = last - t->first + 1;
     memset(t->out, 0, sizeof t->out);
 }
 

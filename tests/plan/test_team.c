@@ -61,7 +61,7 @@ static void test_fewer_when_more_are_slower(void **state) {
     team_choice t;
     uint64_t seed = 2;
     team_init(&t, MOST);
-    (void)run_steps(&t, &crowded, 400, 4, &seed);
+    (void)run_steps(&t, &crowded, 800, 4, &seed);
     assert_int_equal(team_in_force(&t), 4);
     steps_seen s = run_steps(&t, &crowded, 20000, 4, &seed);
     assert_int_equal(s.changes, 0);
@@ -78,9 +78,9 @@ static void test_returns_to_all(void **state) {
     team_choice t;
     uint64_t seed = 3;
     team_init(&t, MOST);
-    (void)run_steps(&t, &crowded, 400, 4, &seed);
+    (void)run_steps(&t, &crowded, 800, 4, &seed);
     assert_int_equal(team_in_force(&t), 4);
-    (void)run_steps(&t, &scales, 1000, MOST, &seed); // the step's time has changed: no long wait
+    (void)run_steps(&t, &scales, 1500, MOST, &seed); // the step's time has changed: no long wait
     assert_int_equal(team_in_force(&t), MOST);
 }
 
@@ -135,7 +135,7 @@ static void test_few_threads(void **state) {
 }
 
 // ---- a plan ----------------------------------------------------------------------------------------
-enum { THREADS = 5, STEPS = 60 };
+enum { THREADS = 5, STEPS = 100 };
 
 // `rows` rows a step, each of its own sequence, over and over at the same position. Sizes that steps ran with: bits of the result.
 static unsigned run_plan(const char *given, int rows, float *last) {
