@@ -130,9 +130,9 @@ tl_status cuda_row(cuda_device *d, const cuda_row_args *args, tl_error *err) {
     for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i] = glu && i ? 0 : (int32_t)layout_strips(a.l.m[i].n);
     if (tiles == 0) return TL_OK;
     if (sms < 1) sms = SMS;
-    if (tiles <= 2 * sms && layout_pieces(a.l.m[0].k) > 8 && row_shared(&a, 16) <= SHARED_MOST) warps = 16;
+    if (tiles <= 2 * sms && layout_pieces(a.l.m[0].k) > 8 && row_shared(&a, 12) <= SHARED_MOST) warps = 12;
     size_t shared = row_shared(&a, warps);
-    int each = warps == 16 ? 2 : 3; // blocks of a multiprocessor
+    int each = warps == 12 ? 2 : 4; // blocks of a multiprocessor; as measured on an H200: more leave no room for the next kernel's
     while (each > 1 && (size_t)each * (shared + 1024) > (228u << 10)) each--;
     char name[48], type_name[16];
     snprintf(type_name, sizeof type_name, "%s", dtype_table[type].name);

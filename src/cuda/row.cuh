@@ -1,7 +1,7 @@
 // row.cuh - y = W f(x) for one row of floats: f quantizes, after a norm where one is asked for, in the block that needs it.
 // The numbers are those of quantize.cuh, norm.cuh and linear.cuh, bit for bit. Included by row_*.cu.
 //
-// What counts is that bytes of W are always on their way. A block has 8 or 16 warps and takes tiles (a strip, or the same strip of gate
+// What counts is that bytes of W are always on their way. A block has 8 or 12 warps and takes tiles (a strip, or the same strip of gate
 // and up) x(), + width(), ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
 // of them ahead and across tiles, into its ring of shared memory; the first before wait(), so before the kernel in front of
 // it has ended. A tile's pieces meet in shared memory and are added in ascending order.
@@ -14,7 +14,8 @@
 #include "cuda/norm.cuh"
 #include "cuda/quantize.cuh"
 
-static __device__ __noinline__ float row_map(int op, float x) { return map1(op, x); }
+static __device__ __noinline__ float row_any_map(int op, float x) { return map1(op, x); }
+DEV float row_map(int op, float x) { return op == CMAP_SILU ? map1(CMAP_SILU, x) : row_any_map(op, x); } // the usual one without a jump
 
 template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     static constexpr bool HALF = layout_is_half(T);
