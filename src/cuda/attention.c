@@ -68,8 +68,7 @@ static bool seqs_take(const cuda_attn_args *a) {
 }
 
 static tl_status launch_seqs(cuda_device *d, const cuda_attn_args *a, tl_error *err) {
-    size_t shared = 2 * ENTRIES * stride(a->dk);
-    return cuda_launch(d, a->dk == 64 ? "attn_seqs_64" : "attn_seqs_128", (unsigned)a->rows, (unsigned)a->kv_heads, 1, 32, (unsigned)shared, a, sizeof *a, CUDA_PDL, err);
+    return cuda_launch(d, a->dk == 64 ? "attn_seqs_64" : "attn_seqs_128", (unsigned)a->rows, (unsigned)a->kv_heads, 1, 32, (unsigned)seqs_bytes(a->dk), a, sizeof *a, CUDA_PDL, err);
 }
 
 tl_status cuda_attention(cuda_device *d, const cuda_attn_args *args, tl_error *err) {

@@ -100,18 +100,29 @@ DEV void attn_put_q(float x0, float x1, unsigned char *hi, unsigned char *lo) {
     *(uint32_t *)lo = float_f16x2(x0 - f16_float(h), x1 - f16_float(h >> 16));
 }
 
-// Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others.
-DEV void attn_load_q(const cuda_attn_args &a, int row0, int head0, int group, int n, int vectors, unsigned char *hi, unsigned char *lo, int thread, int threads) {
+// Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others. AHEAD are
+// asked for before the first is needed.
+template <int AHEAD> DEV void attn_load_q(const cuda_attn_args &a, int row0, int head0, int group, int n, int vectors, unsigned char *hi, unsigned char *lo, int thread, int threads) {
     int padded = (a.dk + 15) / 16 * 16, stride = attn_stride(a.dk);
     int pairs = padded / 2, v = thread / pairs, pair = thread - v * pairs, step = threads / pairs, rest = threads - step * pairs;
-#pragma unroll 2
+#pragma unroll 1
     while (v < vectors) {
-        int d = pair * 2;
-        const float *from = a.q + (row0 + v / group) * a.q_stride + (int64_t)(head0 + v % group) * a.dk + d;
-        float x0 = v < n && d < a.dk ? from[0] : 0.0f, x1 = v < n && d + 1 < a.dk ? from[1] : 0.0f;
-        attn_put_q(x0, x1, hi + v * stride + d * 2, lo + v * stride + d * 2);
-        v += step, pair += rest;
-        if (pair >= pairs) pair -= pairs, v++;
+        float x[AHEAD][2];
+        int v0 = v, pair0 = pair;
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            int d = pair * 2, vector = v < n ? v : 0;
+            const float *from = a.q + (row0 + vector / group) * a.q_stride + (int64_t)(head0 + vector % group) * a.dk + d;
+            x[i][0] = v < n && d < a.dk ? from[0] : 0.0f, x[i][1] = v < n && d + 1 < a.dk ? from[1] : 0.0f;
+            v += step, pair += rest;
+            if (pair >= pairs) pair -= pairs, v++;
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            if (v0 < vectors) attn_put_q(x[i][0], x[i][1], hi + v0 * stride + pair0 * 4, lo + v0 * stride + pair0 * 4);
+            v0 += step, pair0 += rest;
+            if (pair0 >= pairs) pair0 -= pairs, v0++;
+        }
     }
 }
 

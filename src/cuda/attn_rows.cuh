@@ -226,7 +226,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         int index = row * crew.height() + crew.y(), first = crew.z() * teams, step = a.splits * teams;
         int64_t part = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
         float *work = a.work + index * (int64_t)a.chunks * part, *shared_part = (float *)(k - team * team_bytes);
-        if (!ONE) attn_load_q(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, crew.thread(), crew.threads());
+        if (!ONE) attn_load_q<2>(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, crew.thread(), crew.threads());
 #pragma unroll 1
         for (int c = first; c < n || (ONE && c == first); c += step) { // a row that reads nothing is stored too
             bool active = c + team < n;

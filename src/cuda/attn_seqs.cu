@@ -1,13 +1,15 @@
 // attn_seqs.cu - attention where each row has a sequence of its own, rows are many and the cache is F16: a warp takes up to 8 heads of one kv head
 // of a row through all its chunks, so that nothing is handed from warp to warp; what hides latency is the number of warps.
 //
-// A chunk's keys are on their way while the chunk before is weighed, its values while it is scored itself. Queries stay in
-// registers as fragments A whose rows 8 .. 15 are zeros. Operations and order are attn.cuh's.
-// Grid: x = rows, y = kv heads. 32 threads. Shared memory: a chunk's keys, then its values.
+// The next chunk's keys are on their way all the while a chunk is computed, its values too where four warps fit on a multiprocessor with that
+// (D = 64), else from when the chunk's own are done with. Queries stay in registers as fragments A whose rows 8 .. 15 are zeros. Operations and
+// order are attn.cuh's.
+// Grid: x = rows, y = kv heads. 32 threads. Shared memory: two chunks' keys, then the values of V_STAGES.
 #include "cuda/attn.cuh"
+#include "cuda/attn_rows.h"
 
 template <int D> struct seqs_warp { // D: width of keys and of values
-    static constexpr int STRIDE = 2 * D + 16, STEPS = D / 16, UNITS = D / 8;
+    static constexpr int STRIDE = 2 * D + 16, STEPS = D / 16, UNITS = D / 8, BYTES = ATTN_ENTRIES * STRIDE, V_STAGES = seqs_value_stages(D);
     const cuda_attn_args &a;
     unsigned char *k, *v;
     int lane, kv, group, head0, lo, hi;
@@ -18,7 +20,7 @@ template <int D> struct seqs_warp { // D: width of keys and of values
 
     DEV_MEMBER seqs_warp(const cuda_attn_args &args, unsigned char *memory) : a(args) {
         lane = (int)threadIdx.x, kv = (int)blockIdx.y, group = a.heads / a.kv_heads, head0 = kv * group;
-        k = memory, v = memory + ATTN_ENTRIES * STRIDE;
+        k = memory, v = memory + 2 * BYTES;
         from[0] = (const unsigned char *)a.k + (kv * D + lane % UNITS * 8) * 2;
         from[1] = (const unsigned char *)a.v + (kv * D + lane % UNITS * 8) * 2;
         to = dev_place_of(memory + lane / UNITS * STRIDE + lane % UNITS * 16);
@@ -43,22 +45,24 @@ template <int D> struct seqs_warp { // D: width of keys and of values
         return e >= lo && e < hi ? seq.slots[e] : -1;
     }
 
-    // The chunk's keys or values; at[i]: slot of entry lane + 32 i.
-    DEV_MEMBER void load(bool values, const int at[2]) const {
+    // Keys or values of a chunk into the stage of theirs; at[i]: slot of entry lane + 32 i. Nothing past the last chunk, but one group always.
+    DEV_MEMBER void load(bool values, int stage, bool any, const int at[2]) const {
         const unsigned char *base = from[values];
         const int64_t bytes = values ? a.v_slot_bytes : a.k_slot_bytes;
-        dev_place place = to + (values ? ATTN_ENTRIES * STRIDE : 0);
+        dev_place place = to + ((values ? 2 : 0) + stage) * BYTES;
         constexpr int EACH = 32 / UNITS; // entries at a time
+        if (any) {
 #pragma unroll
-        for (int i = 0; i < ATTN_ENTRIES / EACH; i++) {
-            int s = __shfl_sync(0xffffffffu, at[i * EACH / 32], i * EACH % 32 + lane / UNITS);
-            cp_async16_if(place + i * EACH * STRIDE, base + (s < 0 ? 0 : s * bytes), s >= 0);
+            for (int i = 0; i < ATTN_ENTRIES / EACH; i++) {
+                int s = __shfl_sync(0xffffffffu, at[i * EACH / 32], i * EACH % 32 + lane / UNITS);
+                cp_async16_if(place + i * EACH * STRIDE, base + (s < 0 ? 0 : s * bytes), s >= 0);
+            }
         }
         cp_async_commit();
     }
 
-    DEV_MEMBER void scores(float s[8][4]) const {
-        const unsigned char *kb = k + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 16;
+    DEV_MEMBER void scores(const unsigned char *keys, float s[8][4]) const {
+        const unsigned char *kb = keys + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 16;
 #pragma unroll
         for (int n = 0; n < 8; n++)
 #pragma unroll
@@ -89,42 +93,40 @@ template <int D> struct seqs_warp { // D: width of keys and of values
         float acc[2 * STEPS][2], top = ATTN_NONE, total = 0.0f;
 #pragma unroll
         for (int n = 0; n < 2 * STEPS; n++) acc[n][0] = acc[n][1] = 0.0f;
-        if (c0 < c1) {
-            int at[2] = {slot(c0, 0), slot(c0, 1)};
-            load(false, at);
-            load(true, at);
-        }
+        int at[2] = {slot(c0, 0), slot(c0, 1)};
+        load(false, 0, c0 < c1, at);
+        load(true, 0, c0 < c1, at);
+        at[0] = slot(c0 + 1, 0), at[1] = slot(c0 + 1, 1);
         load_q(row);
 #pragma unroll 1
         for (int c = c0; c < c1; c++) {
-            int next[2] = {-1, -1};
-            if (c + 1 < c1) next[0] = slot(c + 1, 0), next[1] = slot(c + 1, 1);
-            const int base = (int)((int64_t)c * ATTN_ENTRIES - seq.dropped), l[1] = {lo - base}, h[1] = {hi - base};
+            const int stage = (c - c0) & 1, base = (int)((int64_t)c * ATTN_ENTRIES - seq.dropped), l[1] = {lo - base}, h[1] = {hi - base};
+            const bool more = c + 1 < c1;
             float score[8][4], keep, add;
             attn_part part;
-            cp_async_wait<1>();
+            load(false, 1 - stage, more, at);
+            if (V_STAGES == 2) load(true, 1 - stage, more, at);
+            int next[2] = {slot(c + 2, 0), slot(c + 2, 1)};
+            cp_async_wait<V_STAGES + 1>();
             __syncwarp();
-            scores(score);
-            __syncwarp();
-            if (c + 1 < c1) load(false, next);
-            else cp_async_commit();
+            scores(k + stage * BYTES, score);
             attn_weigh<1>(a, l, h, bits, base, lane, score, &part);
             bool read = attn_fold(part.m[0], part.l[0], &top, &total, &keep, &add);
-            cp_async_wait<1>();
+            cp_async_wait<V_STAGES>();
             __syncwarp();
 #pragma unroll
             for (int n = 0; n < STEPS; n++) {
                 float o[2][4];
-                attn_values(part, v, STRIDE, n, lane, o);
+                attn_values(part, v + stage % V_STAGES * BYTES, STRIDE, n, lane, o);
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     float *x = &acc[2 * n + i / 2][i % 2];
                     if (read) *x = fmaf(o[i / 2][i % 2], add, *x * keep);
                 }
             }
-            __syncwarp();
-            if (c + 1 < c1) load(true, next);
-            else cp_async_commit();
+            __syncwarp(); // of this chunk all has been read
+            if (V_STAGES == 1) load(true, 0, more, at);
+            at[0] = next[0], at[1] = next[1];
         }
         if (g >= group) return;
         float scale = attn_scale(a, head0 + g, top, total);

@@ -48,7 +48,7 @@ template <int NV> struct tile_block {
 
     DEV_MEMBER void begin() {
         __syncthreads(); // the run before is done with shared memory
-        attn_load_q(a, row0, head0, group, rows * group, TILE_VECTORS, q_hi, q_lo, (int)threadIdx.x, TILE_THREADS);
+        attn_load_q<8>(a, row0, head0, group, rows * group, TILE_VECTORS, q_hi, q_lo, (int)threadIdx.x, TILE_THREADS);
         for (int r = (int)threadIdx.x; r < rows; r += TILE_THREADS) attn_reads(a, seq, row0 + r, &s->lo[r], &s->hi[r]);
         __syncthreads();
         first = (int)seq.n, last = 0;

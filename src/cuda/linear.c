@@ -34,7 +34,7 @@ static size_t shared_bytes(const shape *s, int type, bool wide, int64_t k) {
     int side = s->kw * (strips * (layout_s_bytes(type) + layout_d_bytes(type)) + groups * (half ? 32 : 0)), sides = 1 + (s->stages - 1 + steps - 1) / steps;
     int64_t most = (layout_pieces(k) + s->kw - 1) / s->kw * steps, stages = most < s->stages ? most : s->stages;
     int values = wide || half ? 2 : 4, worked = half ? 0 : s->sw * CUDA_PIECE_CHUNKS * (CUDA_STRIP * worked_scales(type) * 4 + 32);
-    return (size_t)(stages * stage + sides * side + s->rw * s->mw * s->kw * worked + (s->kw > 1 ? s->kw * strips * groups * 32 * values * 4 : 0));
+    return (size_t)(stages * stage + sides * side + s->rw * s->mw * s->kw * worked + (s->kw > 1 ? s->kw * strips * s->mw * linear_turn(s->sw, s->nt, s->rw, s->mw, s->kw) * 32 * values * 4 : 0));
 }
 
 enum { SHARED_MOST = 227 << 10, SMS = 132 };
@@ -61,12 +61,11 @@ static int choose(const cuda_linear_args *a, int type) {
     for (int i = 0; i < a->n_m; i++) n += a->m[i].n;
     bool glu = a->epilogue == CUDA_EPI_GLU;
     if (cols <= CUDA_GROUP) return glu ? SHAPE_pair : SHAPE_one;
-    if (cols <= 4 * CUDA_GROUP || layout_is_half(type)) {
-        int64_t large = (n + 127) / 128 * ((cols + 63) / 64), middle = (n + 63) / 64 * ((cols + 63) / 64), small = (n + 31) / 32 * ((cols + 31) / 32);
-        if (layout_is_half(type) && large >= 96 && large <= SMS) return SHAPE_deep;
-        if (middle >= 2 * SMS || large >= 96) return SHAPE_some;
-        return small < 200 && !glu && cuda_linear_fits(type, a->wide, k, SHAPE_thin) ? SHAPE_thin : SHAPE_few;
-    }
+    int64_t large = (n + 127) / 128 * ((cols + 63) / 64), middle = (n + 63) / 64 * ((cols + 63) / 64), small = (n + 31) / 32 * ((cols + 31) / 32);
+    bool half = layout_is_half(type), thin = small < 200 && !glu && cuda_linear_fits(type, a->wide, k, SHAPE_thin);
+    if (half && large >= 96) return large <= SMS ? SHAPE_deep : SHAPE_some;
+    if (half && middle >= 2 * SMS) return SHAPE_some;
+    if (half || cols <= 4 * CUDA_GROUP) return thin ? SHAPE_thin : SHAPE_few;
     // As measured on an H200 with Q4_0 and Q4_K.
     static const shape_speed known[] = {{SHAPE_few, 3, 1.6, 140}, {SHAPE_some, 3, 1.8, 183}, {SHAPE_deep, 1, 1, 140}, {SHAPE_tall, 1, 1, 170}};
     int best = SHAPE_some;

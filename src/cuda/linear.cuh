@@ -39,13 +39,14 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STEP, in
     static constexpr int STEPS = CUDA_PIECE_CHUNKS / STEP; // of a piece
     static constexpr int W_STAGE = STRIPS * STEP * sizes::code, X_GROUP = STEP * sizes::x_chunk, K_STAGE = W_STAGE + GROUPS * X_GROUP, STAGE = KW * K_STAGE;
     static constexpr int K_SIDE = STRIPS * sizes::side + GROUPS * sizes::x_side, SIDE = KW * K_SIDE, SIDES = 1 + (STAGES - 1 + STEPS - 1) / STEPS;
+    static constexpr int TURN = linear_turn(SW, NT, RW, MW, KW); // groups of a warp that are exchanged at a time
     static constexpr int TOTALS = (NT + KW - 1) / KW; // groups whose totals are a warp's: kw, kw + KW, ..
     static constexpr int WORKED = sizes::half ? 0 : SW * CUDA_PIECE_CHUNKS * mma_worked_chunk(T); // of a warp
     static constexpr int UNITS = sizes::half ? 1 : sizes::kinds * STEP * 4, SCALES = sizes::half ? 0 : (COPY_GROUPS * UNITS + 31) / 32; // of 16 bytes: a group's scales; a lane's
 
     const cuda_linear_args &a;
     unsigned char *smem, *sides, *worked; // worked: this warp's scales
-    float *part; // [kw][WARPS][SW][NT][lane][V]
+    float *part; // [kw][WARPS][SW][TURN][lane][V]
     int lane, kw, rest, rw, mw, matrix, tile, strips, chunks_all, pieces, cols, x_stride, left;
     // What a lane copies: strips' first pieces, columns of the first group; scales: where from, after how many bytes a chunk, where to.
     const unsigned char *unit[COPY_STRIPS], *x;
@@ -157,7 +158,7 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STEP, in
         if constexpr (sizes::half) {
             mma_halves<T, SW, NT>(w, STEP * sizes::code, groups, 0, 2 * s.n(), lane, p);
         } else {
-if (s.n() <= 0) return;
+            if (s.n() <= 0) return;
             if (s.c == 0) {
                 __syncwarp(); // the piece before has been read
 #pragma unroll
@@ -204,22 +205,28 @@ if (s.n() <= 0) return;
             v[0] += x.x, v[1] += x.y;
         }
     }
-    DEV_MEMBER float *part_of(int k, int s, int n) const { return part + ((((k * WARPS + rest) * SW + s) * NT + n) * 32 + lane) * V; }
+    DEV_MEMBER float *part_of(int k, int s, int n) const { return part + ((((k * WARPS + rest) * SW + s) * TURN + n % TURN) * 32 + lane) * V; }
 
-    // Adds the KW pieces of a round to the totals: warp kw those of groups kw, kw + KW, ..
+    // Adds the KW pieces of a round to the totals, TURN groups of a warp at a time: warp kw those of groups kw, kw + KW, ..
     DEV_MEMBER void exchange(int round, const float p[SW][NT][sizes::sums], float total[TOTALS][SW][V]) const {
 #pragma unroll
-        for (int f = 0; f < SW * NT; f++) put(part_of(kw, f / NT, f % NT), p[f / NT][f % NT]);
-        __syncthreads();
+        for (int first = 0; first < NT; first += TURN) {
+            if (first) __syncthreads();
 #pragma unroll
-        for (int i = 0; i < TOTALS; i++) {
-            int n = i * KW + kw;
-            if (NT % KW && n >= NT) break;
+            for (int s = 0; s < SW; s++)
 #pragma unroll
-            for (int k = 0; k < KW; k++) {
-                if (round * KW + k >= pieces) break;
+                for (int n = first; n < first + TURN; n++) put(part_of(kw, s, n), p[s][n]);
+            __syncthreads();
 #pragma unroll
-                for (int s = 0; s < SW; s++) add(part_of(k, s, n), total[i][s]);
+            for (int i = 0; i < TOTALS; i++) {
+                int n = i * KW + kw;
+                if (n < first || n >= first + TURN) continue;
+#pragma unroll
+                for (int k = 0; k < KW; k++) {
+                    if (round * KW + k >= pieces) break;
+#pragma unroll
+                    for (int s = 0; s < SW; s++) add(part_of(k, s, n), total[i][s]);
+                }
             }
         }
     }
