@@ -66,8 +66,10 @@ void linear_row(const cpu_matrix *w, int64_t row, float *dst);
 act_kind linear_act(tl_dtype type);
 void linear_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 
-// What BF16 matrices times rows of ACT_BF16 are, for ISAs whose matrix_act() says so (file's rows only).
+// What BF16 matrices times rows of ACT_BF16 are, for ISAs whose matrix_act() says so (file's rows only): with VDPBF16PS, and
+// with tiles (TDPBF16PS).
 void linear_bf16_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
+void linear_bf16_tiles_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 
 // Fill the entries from matrix_layout to matrix_row.
 void cpu_linear_ref(cpu_kernels *k);
@@ -75,11 +77,12 @@ void cpu_linear_avx2(cpu_kernels *k);    // AVX2, FMA, F16C
 void cpu_linear_avxvnni(cpu_kernels *k); // AVX-VNNI besides
 void cpu_linear_avx512(cpu_kernels *k);  // AVX-512 F, BW, DQ, VL, VNNI
 void cpu_linear_avx512bf16(cpu_kernels *k); // AVX512_BF16 besides
-void cpu_linear_amx(cpu_kernels *k);     // AMX-TILE and AMX-INT8 besides
+void cpu_linear_amx(cpu_kernels *k);     // AMX-TILE, AMX-INT8, AMX-BF16 besides
 void cpu_linear_neon(cpu_kernels *k);    // AArch64
 void cpu_linear_dotprod(cpu_kernels *k); // SDOT besides
 void cpu_linear_i8mm(cpu_kernels *k);    // SMMLA besides
 void linear_avx512(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 void linear_avx512bf16(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
+void linear_bf16_amx(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 void linear_dotprod(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 #endif

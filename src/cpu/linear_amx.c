@@ -1,5 +1,5 @@
-// linear_amx.c - linear() for AMX-INT8: tiles for 16 rows and more, AVX-512 (linear_avx512.c, linear_avx512bf16.c) for
-// what linear_tiles.h leaves.
+// linear_amx.c - linear() for AMX: quantized weights by tiles of int8 for 16 rows and more, AVX-512 (linear_avx512.c) for what
+// linear_tiles.h leaves; bfloat16 by linear_bf16_amx.c.
 //
 // Instructions are written out: compilers' intrinsics (gcc 12) do not say that tiles read and write memory.
 #include "cpu/linear_512.h"
@@ -7,13 +7,7 @@
 static inline VI vi_s8(VI w) { return w; } // Q8_0's codes stay signed
 
 #include "cpu/linear_codes.h"
-
-typedef struct tile_config { // Intel SDM volume 1, section 18.2: palette 1
-    uint8_t palette, start_row, reserved[14];
-    uint16_t colsb[16];
-    uint8_t rows[16];
-} tile_config;
-_Static_assert(sizeof(tile_config) == 64, "LDTILECFG reads 64 bytes");
+#include "cpu/linear_tile.h"
 
 // Tiles 0 to 2: sums, activations, codes of slot 0; 3 to 5 those of slot 1.
 static void ti_begin(void) {
@@ -22,10 +16,10 @@ static void ti_begin(void) {
         c.rows[i] = (uint8_t)(i % 3 == 2 ? 8 : 16);
         c.colsb[i] = (uint16_t)(i % 3 == 1 ? 32 : 64);
     }
-    __asm__ volatile("ldtilecfg %0" : : "m"(c));
+    tile_configure(&c);
 }
 
-static void ti_end(void) { __asm__ volatile("tilerelease" ::: "memory"); }
+static void ti_end(void) { tile_release(); }
 
 #define TI_DOT(C, A, B, MULTIPLY)                                                                                      \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #A "\n\ttileloadd (%2,%3,1), %%tmm" #B "\n\ttilezero %%tmm" #C       \
@@ -46,8 +40,9 @@ static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride,
 #include "cpu/linear_tiles.h"
 
 static void linear_amx(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
-    if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
-    else linear_avx512bf16(w, x, rows, y, ldy, n0, n1);
+    if (w->type == DT_BF16) linear_bf16_amx(w, x, rows, y, ldy, n0, n1);
+    else if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
+    else linear_avx512(w, x, rows, y, ldy, n0, n1);
 }
 
 void cpu_linear_amx(cpu_kernels *k) { k->linear = linear_amx; }

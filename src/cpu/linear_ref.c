@@ -7,7 +7,7 @@
 //   u = zero ? fma(d, t, -zero * dsum) : d * t           dsum = ds of the part; its first half is ds - ds1
 //   y = fma(scale, u, y), then y = fma(-min, dsum, y) where the format has a min
 // Plain weights: y = fma(W[n, k], x[k], y) for k upwards. All ISAs do the same operations, so their bits are the same; but
-// one with a product of bfloat16 may read BF16 matrices with rounded activations, as linear_bf16_ref() says.
+// one with a product of bfloat16 may read BF16 matrices with rounded activations, as linear_bf16_ref() or linear_bf16_tiles_ref() says.
 #include <math.h>
 
 #include "cpu/linear.h"
@@ -92,12 +92,12 @@ static void plain(const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t 
 }
 
 // ---- bfloat16 by bfloat16 -------------------------------------------------------------------------
-// VDPBF16PS (Intel SDM): of a pair of products the odd one is added first; subnormal numbers are zeros.
 static float no_subnormal(float v) { return fabsf(v) < 0x1p-126f ? copysignf(0, v) : v; }
 static float bf16_add(float sum, uint16_t w, uint16_t a) {
     return no_subnormal(fmaf(no_subnormal(bf16_to_f32(w)), no_subnormal(bf16_to_f32(a)), no_subnormal(sum)));
 }
 
+// VDPBF16PS (Intel SDM): of a pair of products the odd one is added first; subnormal numbers are zeros.
 // Lane l sums k = 32 b + 2 l + 1 and 32 b + 2 l for b upwards (zeros beyond k); then lanes are summed by halves.
 static float bf16_dot(const uint16_t *w, const uint16_t *a, int64_t k) {
     float lane[16] = {0};
@@ -111,12 +111,33 @@ static float bf16_dot(const uint16_t *w, const uint16_t *a, int64_t k) {
     return lane[0];
 }
 
-void linear_bf16_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+// TDPBF16PS (Intel SDM): for each 32 values of k one chain over those of even k and one over those of odd k, from 0 and k
+// upwards; their sum is added to the output. Subnormal numbers are zeros in every operation. Zeros beyond k.
+static float bf16_tile_dot(const uint16_t *w, const uint16_t *a, int64_t k) {
+    float sum = 0;
+    for (int64_t b = 0; b < k; b += 32) {
+        float chain[2] = {0};
+        for (int64_t i = b; i < b + 32; i++) chain[i % 2] = bf16_add(chain[i % 2], i < k ? w[i] : 0, i < k ? a[i] : 0);
+        sum = no_subnormal(sum + no_subnormal(chain[0] + chain[1]));
+    }
+    return sum;
+}
+
+typedef float bf16_dot_fn(const uint16_t *w, const uint16_t *a, int64_t k);
+static void bf16_linear(bf16_dot_fn *dot, const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     size_t stride = act_bytes(ACT_BF16, w->k);
+    const uint8_t *data = w->data;
     for (int64_t n = n0; n < n1; n++)
         for (int64_t r = 0; r < rows; r++)
-            y[r * ldy + n] = bf16_dot((const uint16_t *)(const void *)((const uint8_t *)w->data + (size_t)n * w->row_bytes),
-                                      (const uint16_t *)(const void *)((const uint8_t *)x + (size_t)r * stride), w->k);
+            y[r * ldy + n] = dot((const uint16_t *)(const void *)(data + (size_t)n * w->row_bytes), (const uint16_t *)(const void *)(x + (size_t)r * stride), w->k);
+}
+
+void linear_bf16_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    bf16_linear(bf16_dot, w, x, rows, y, ldy, n0, n1);
+}
+
+void linear_bf16_tiles_ref(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+    bf16_linear(bf16_tile_dot, w, x, rows, y, ldy, n0, n1);
 }
 
 act_kind linear_act(tl_dtype type) { return linear_format_of(type) ? ACT_Q8 : ACT_F32; }

@@ -59,7 +59,7 @@ static unsigned features(void) {
     unsigned f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if ((state & 0xe6) == 0xe6 && all_set(seven.b, f_dq_bw_vl) && seven.c >> 11 & 1) has |= HAS_AVX512; // and VNNI
     if ((has & HAS_AVX512) && more.a >> 5 & 1) has |= HAS_BF16;
-    bool tiles = all_set(seven.d, 1u << 24 | 1u << 25) && (state & 0x60000) == 0x60000; // AMX-TILE, AMX-INT8
+    bool tiles = all_set(seven.d, 1u << 22 | 1u << 24 | 1u << 25) && (state & 0x60000) == 0x60000; // AMX-BF16, AMX-TILE, AMX-INT8
     if ((has & HAS_BF16) && tiles && tiles_permitted()) has |= HAS_AMX;
     return has;
 }

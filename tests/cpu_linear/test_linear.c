@@ -102,7 +102,8 @@ typedef struct shape {
 
 // The results that this table's kind of activations stands for.
 static void define(const cpu_kernels *ks, const cpu_matrix *file, const void *acts, int64_t rows, float *y) {
-    (kind_of(ks, file) == ACT_BF16 ? linear_bf16_ref : linear_ref)(file, acts, rows, y, file->n, 0, file->n);
+    bool bf16 = kind_of(ks, file) == ACT_BF16, tiles = !strcmp(ks->isa, "amx");
+    (!bf16 ? linear_ref : tiles ? linear_bf16_tiles_ref : linear_bf16_ref)(file, acts, rows, y, file->n, 0, file->n);
 }
 
 // Every row alone, all rows together, and ranges of n, against ref on the file's layout.
@@ -137,6 +138,14 @@ static void isas_equal_ref(void **state) {
         for (int t = 0; t < CASE_TYPES; t++)
             for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
                 for (int wide = 0; wide <= (dtype_table[case_types[t]].quantized ? 1 : 0); wide++) check_case(isas[i], case_types[t], wide, shapes[s]);
+}
+
+// Plain types: panels of k and what is left of one, rows beside a tile's, at every row count.
+static void every_row_count(void **state) {
+    (void)state;
+    for (int i = 0; i < isa_count; i++)
+        for (int t = 0; t < 3; t++)
+            for (int64_t rows = 1; rows <= 70; rows++) check_case(isas[i], case_types[t], false, (shape){rows % 5 ? 37 : 64, rows % 7 ? 95 : 1062, rows});
 }
 
 static void odd_widths(void **state) { // plain types take any k, blocks of 32 any multiple of it
@@ -200,6 +209,35 @@ static void activations_equal_ref(void **state) {
                 }
 }
 
+// Products of bfloat16 at the ends of the range: subnormal numbers and sums, infinite ones, pairs that cancel.
+static void extreme_bfloats(void **state) {
+    (void)state;
+    for (int i = 0; i < isa_count; i++)
+        for (int exponent = -140; exponent <= 60; exponent += 20) {
+            enum { N = 19, K = 77, ROWS = 21 };
+            guarded bytes;
+            cpu_matrix m = case_matrix(DT_BF16, N, K, 5, &bytes);
+            if (isas[i]->matrix_act(DT_BF16) != ACT_BF16) {
+                guarded_free(&bytes);
+                continue;
+            }
+            uint64_t seed = (uint64_t)(exponent + 200);
+            uint16_t *w = bytes.p;
+            for (int j = 0; j < N * K; j++) w[j] = j % 2 && j % 3 ? w[j - 1] ^ 0x8000 : f32_to_bf16(ldexpf(bf16_to_f32(w[j]), exponent));
+            inputs in = make_inputs(isas[i], &m, ROWS, seed);
+            for (int64_t r = 0; r < ROWS; r++) {
+                uint16_t *x = (uint16_t *)(void *)((char *)in.acts.p + (size_t)r * in.stride);
+                for (int j = 0; j < K; j++) x[j] = r % 4 ? f32_to_bf16(ldexpf(bf16_to_f32(x[j]), exponent % 3 ? exponent + (int)r : -exponent)) : 0x3f80;
+            }
+            float want[ROWS * N], got[ROWS * N];
+            define(isas[i], &m, in.acts.p, ROWS, want);
+            isas[i]->linear(&m, in.acts.p, ROWS, got, N, 0, N);
+            for (int j = 0; j < ROWS * N; j++) assert_true((isnan(want[j]) && isnan(got[j])) || !memcmp(&want[j], &got[j], 4));
+            free_inputs(&in);
+            guarded_free(&bytes);
+        }
+}
+
 // A NaN or an infinity in an activation row reaches all its outputs, and no other row's.
 static void nonfinite_rows_stay_alone(void **state) {
     (void)state;
@@ -230,8 +268,8 @@ static void nonfinite_rows_stay_alone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ref_is_the_product),    cmocka_unit_test(isas_equal_ref), cmocka_unit_test(odd_widths), cmocka_unit_test(extreme_codes),
-        cmocka_unit_test(activations_equal_ref), cmocka_unit_test(nonfinite_rows_stay_alone),
+        cmocka_unit_test(ref_is_the_product),    cmocka_unit_test(isas_equal_ref), cmocka_unit_test(every_row_count), cmocka_unit_test(odd_widths), cmocka_unit_test(extreme_codes),
+        cmocka_unit_test(activations_equal_ref), cmocka_unit_test(extreme_bfloats), cmocka_unit_test(nonfinite_rows_stay_alone),
     };
     return cmocka_run_group_tests(tests, find_isas, NULL);
 }
