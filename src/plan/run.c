@@ -12,7 +12,7 @@ enum {
     UNITS_PER_THREAD = 16,
     TOGETHER = 4,         // groups of a matrix that kernels of several rows take at once
     PREFETCH_ROWS = 8,
-    PREFETCH_IDLE = 48 << 10, // bytes that a waiting thread fetches ahead,
+    PREFETCH_IDLE = 128 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
     GROUP_ROWS = 256,        // share the work of unpacking weights
