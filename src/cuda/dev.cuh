@@ -142,6 +142,8 @@ struct dev_block {
     DEV_MEMBER int threads() const { return (int)blockDim.x; }
     DEV_MEMBER void sync() const { __syncthreads(); }
     DEV_MEMBER void wait() const { dev_wait(); }
+    // Of what many blocks read after wait(), by way of the multiprocessor's own cache, which holds nothing older.
+    DEV_MEMBER float4 input(const float *p) const { return *(const float4 *)p; }
     DEV_MEMBER void launch_next() const { dev_launch_next(); }
     DEV_MEMBER void done_warp() const {}
     DEV_MEMBER void done() const {}

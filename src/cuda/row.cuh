@@ -95,7 +95,7 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     DEV_MEMBER void load(int piece, float v[8]) const {
         int at = piece * CUDA_PIECE + lane * 8;
         float4 p = make_float4(0, 0, 0, 0), q = p;
-        if (piece < pieces && at < a.l.m[0].k) p = __ldcg((const float4 *)(a.x + at)), q = __ldcg((const float4 *)(a.x + at + 4));
+        if (piece < pieces && at < a.l.m[0].k) p = crew.input(a.x + at), q = crew.input(a.x + at + 4);
         v[0] = p.x, v[1] = p.y, v[2] = p.z, v[3] = p.w, v[4] = q.x, v[5] = q.y, v[6] = q.z, v[7] = q.w;
     }
 
