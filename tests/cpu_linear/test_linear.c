@@ -213,7 +213,7 @@ static void activations_equal_ref(void **state) {
 static void extreme_bfloats(void **state) {
     (void)state;
     for (int i = 0; i < isa_count; i++)
-        for (int exponent = -140; exponent <= 60; exponent += 20) {
+        for (int exponent = -140; exponent <= 60; exponent += 10) {
             enum { N = 19, K = 77, ROWS = 21 };
             guarded bytes;
             cpu_matrix m = case_matrix(DT_BF16, N, K, 5, &bytes);
