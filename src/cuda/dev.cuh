@@ -130,7 +130,7 @@ DEV float warp_max(float x) {
     return x;
 }
 
-// Who does a block's work, where a body may be more than a kernel of its own (step.cuh): its place in the grid, its threads, how they
+// Who does a block's work, where a body need not be a kernel of its own (docs/performance.md has one launch for all of them, tried): its place in the grid, its threads, how they
 // meet; wait(): for what earlier launches wrote; done_warp(), done(): a warp, or all, have written a part of the result.
 struct dev_block {
     DEV_MEMBER int x() const { return (int)blockIdx.x; }
