@@ -80,6 +80,7 @@ typedef struct cpu_kernels {
     void (*rms_norm)(const float *x, const float *w, float eps, float *y, int64_t n);   // w may be NULL
     void (*layer_norm)(const float *x, const float *w, const float *b, float eps, float *y, int64_t n); // w, b may be NULL
     void (*softmax)(const float *x, float *y, int64_t n);  // all -inf or n = 0: zeros
+    bool (*all_finite)(const float *x, int64_t n); // no NaN, no infinity
     // Of blocks of CPU_BLOCK values, the last one shorter; NaN is absent. maxima[b]: -inf where nothing is. sums[b]: of
     // exp(x - base), for values of at most `base`; dots[b] (may be NULL): of exp(x - base) (x - base).
     void (*block_maxima)(const float *x, float *maxima, int64_t n);

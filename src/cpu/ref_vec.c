@@ -58,6 +58,12 @@ static void softmax_ref(const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] *= scale;
 }
 
+static bool all_finite_ref(const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
 static void block_maxima_ref(const float *x, float *maxima, int64_t n) {
     for (int64_t i = 0; i < n; i += CPU_BLOCK) {
         float max = -INFINITY;
@@ -344,6 +350,7 @@ void cpu_vec_ref(cpu_kernels *k) {
     k->rms_norm = rms_norm_ref;
     k->layer_norm = layer_norm_ref;
     k->softmax = softmax_ref;
+    k->all_finite = all_finite_ref;
     k->block_maxima = block_maxima_ref;
     k->block_exp_sums = block_exp_sums_ref;
     k->rope = rope_ref;

@@ -8,6 +8,7 @@ void cpu_vec_avx512(cpu_kernels *k) {
     k->rms_norm = V_NAME(rms_norm);
     k->layer_norm = V_NAME(layer_norm);
     k->softmax = V_NAME(softmax);
+    k->all_finite = V_NAME(all_finite);
     k->block_maxima = V_NAME(block_maxima);
     k->block_exp_sums = V_NAME(block_exp_sums);
     k->rope = V_NAME(rope);

@@ -92,6 +92,19 @@ static void V_NAME(softmax)(const float *x, float *y, int64_t n) {
     if (i < n) v_storen(y + i, v_mul(v_loadn(y + i, n - i), scale), n - i);
 }
 
+// 0 x is 0 for finite x and NaN for all others, and NaN stays in a sum.
+static bool V_NAME(all_finite)(const float *x, int64_t n) {
+    vf sum[ROW_PARTS];
+    int64_t i = 0;
+    V_UNROLL for (int j = 0; j < ROW_PARTS; j++) sum[j] = v_zero();
+    for (; i + ROW_LANES <= n; i += ROW_LANES)
+        V_UNROLL for (int j = 0; j < ROW_PARTS; j++) sum[j] = v_fma(v_load(x + i + j * V_N), v_zero(), sum[j]);
+    for (; i + V_N <= n; i += V_N) sum[0] = v_fma(v_load(x + i), v_zero(), sum[0]);
+    if (i < n) sum[0] = v_fma(v_loadn(x + i, n - i), v_zero(), sum[0]);
+    V_UNROLL for (int j = 1; j < ROW_PARTS; j++) sum[0] = v_add(sum[0], sum[j]);
+    return !isnan(v_hsum(sum[0]));
+}
+
 // ---- blocks of logits --------------------------------------------------------------------------------
 V_INLINE vf load_present(const float *x, int64_t m) { // NaN and what is behind the end become -inf
     vf none = v_set1(-INFINITY), a = m < V_N ? v_sel(v_ilt(v_lanes(), v_iset1((int32_t)m)), v_loadn(x, m), none) : v_load(x);

@@ -86,6 +86,24 @@ static void softmax_edges(void **unused) {
     }
 }
 
+static void all_finite(void **unused) {
+    (void)unused;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    EACH_TABLE(k) for (int s = 0; s < SIZES; s++) {
+        int64_t n = sizes[s];
+        float *x = random_floats(n, 5, 1e30f);
+        for (int64_t i = 0; i < n; i += 3) x[i] = i % 2 ? 1e-42f : 3.4e38f; // subnormal, and with a sum that overflows
+        assert_true(k->all_finite(x, n));
+        for (int64_t i = 0; i < n; i++) {
+            float was = x[i];
+            x[i] = bad[i % 3];
+            assert_false(k->all_finite(x, n));
+            x[i] = was;
+        }
+        guard_floats_free(x, n);
+    }
+}
+
 static void block_maxima_and_sums(void **unused) {
     (void)unused;
     EACH_TABLE(k) for (int s = 0; s < SIZES; s++) for (int holes = 0; holes < 3; holes++) {
@@ -222,7 +240,7 @@ int main(void) {
     n_tables = tables(table);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rms_norm),   cmocka_unit_test(layer_norm),            cmocka_unit_test(softmax_rows), cmocka_unit_test(softmax_edges), cmocka_unit_test(block_maxima_and_sums),
-        cmocka_unit_test(rope_turns), cmocka_unit_test(conversions_are_exact), cmocka_unit_test(q8_blocks), cmocka_unit_test(q4_blocks),
+        cmocka_unit_test(rope_turns), cmocka_unit_test(conversions_are_exact), cmocka_unit_test(q8_blocks), cmocka_unit_test(q4_blocks), cmocka_unit_test(all_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
