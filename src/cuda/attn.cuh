@@ -94,11 +94,12 @@ DEV void attn_load(const cuda_attn_args &a, bool values, int head, const int *sl
     }
 }
 
-DEV void attn_put_q(float x0, float x1, unsigned char *hi, unsigned char *lo) {
-    uint32_t h = float_f16x2(x0, x1);
-    *(uint32_t *)hi = h;
-    *(uint32_t *)lo = float_f16x2(x0 - f16_float(h), x1 - f16_float(h >> 16));
+// Two values of a query as halves, and what these leave of them.
+DEV void attn_split(float x0, float x1, uint32_t *hi, uint32_t *lo) {
+    *hi = float_f16x2(x0, x1);
+    *lo = float_f16x2(x0 - f16_float(*hi), x1 - f16_float(*hi >> 16));
 }
+DEV void attn_put_q(float x0, float x1, unsigned char *hi, unsigned char *lo) { attn_split(x0, x1, (uint32_t *)hi, (uint32_t *)lo); }
 
 // Query vectors v < n, of rows row0 + v / group and heads head0 + v % group, as hi and lo; zeros for the others. AHEAD are
 // asked for before the first is needed.
@@ -137,11 +138,25 @@ DEV void attn_sum_lanes(float *l) {
     *l += __shfl_xor_sync(0xffffffffu, *l, 2);
 }
 
+// 16 of a query's values, hi and lo, with those of N * 8 keys, of which kb is this lane's address for ldmatrix.
+template <int N> DEV void attn_score_step(const uint32_t hi[4], const uint32_t lo[4], const unsigned char *kb, int stride, float s[N][4]) {
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+        uint32_t b[4];
+        ldmatrix4(b, kb + n * 8 * stride);
+        mma_f16(s[n], hi, b[0], b[1]);
+        mma_f16(s[n + 1], hi, b[2], b[3]);
+        mma_f16(s[n], lo, b[0], b[1]);
+        mma_f16(s[n + 1], lo, b[2], b[3]);
+    }
+}
+DEV const unsigned char *attn_key_place(const unsigned char *k, int stride, int lane) { return k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 16; }
+
 // Of N * 8 keys at k.
 template <int N> DEV void attn_scores_of(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[N][4]) {
     int stride = attn_stride(dk);
     const unsigned char *qa = q_hi + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 16, *qb = qa + (q_lo - q_hi);
-    const unsigned char *kb = k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 16;
+    const unsigned char *kb = attn_key_place(k, stride, lane);
 #pragma unroll
     for (int n = 0; n < N; n++)
 #pragma unroll
@@ -151,15 +166,7 @@ template <int N> DEV void attn_scores_of(const unsigned char *q_hi, const unsign
         uint32_t hi[4], lo[4];
         ldmatrix4(hi, qa + d * 2);
         ldmatrix4(lo, qb + d * 2);
-#pragma unroll
-        for (int n = 0; n < N; n += 2) {
-            uint32_t b[4];
-            ldmatrix4(b, kb + n * 8 * stride + d * 2);
-            mma_f16(s[n], hi, b[0], b[1]);
-            mma_f16(s[n + 1], hi, b[2], b[3]);
-            mma_f16(s[n], lo, b[0], b[1]);
-            mma_f16(s[n + 1], lo, b[2], b[3]);
-        }
+        attn_score_step<N>(hi, lo, kb + d * 2, stride, s);
     }
 }
 DEV void attn_scores(const unsigned char *q_hi, const unsigned char *q_lo, const unsigned char *k, int dk, int lane, float s[8][4]) { attn_scores_of<8>(q_hi, q_lo, k, dk, lane, s); }

@@ -3,16 +3,13 @@
 
 CUDA_KERNEL_MIN(attn_rows_64, cuda_attn_args, 256, 3) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<4, false, dev_block>(a, crew, memory).run(0);
+    rows_block<4, false>(a, memory).run(0);
 }
 CUDA_KERNEL_MIN(attn_rows_128, cuda_attn_args, 256, 3) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<8, false, dev_block>(a, crew, memory).run(0);
+    rows_block<8, false>(a, memory).run(0);
 }
 CUDA_KERNEL_MIN(attn_rows_256, cuda_attn_args, 256, 1) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<16, false, dev_block>(a, crew, memory).run(0);
+    rows_block<16, false>(a, memory).run(0);
 }

@@ -3,16 +3,13 @@
 
 CUDA_KERNEL_REGS(attn_one_64, attn_one_args, 512, 80) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<4, true, dev_block>(a.a, crew, memory).run(&a);
+    rows_block<4, true>(a.a, memory).run(&a);
 }
 CUDA_KERNEL_REGS(attn_one_128, attn_one_args, 512, 80) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<8, true, dev_block>(a.a, crew, memory).run(&a);
+    rows_block<8, true>(a.a, memory).run(&a);
 }
 CUDA_KERNEL_MIN(attn_one_256, attn_one_args, 256, 1) {
     DEV_SMEM(memory);
-    dev_block crew;
-    rows_block<16, true, dev_block>(a.a, crew, memory).run(&a);
+    rows_block<16, true>(a.a, memory).run(&a);
 }

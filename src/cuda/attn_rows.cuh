@@ -17,10 +17,9 @@ struct rows_memory {
     int last;
 };
 
-template <int NV, bool ONE, class CREW> struct rows_block {
+template <int NV, bool ONE> struct rows_block {
     static constexpr int VALUES = NV * 16, PER_THREAD = VALUES / 8; // of one of 16 vectors, with 128 threads
     const cuda_attn_args &a;
-    const CREW &crew;
     rows_memory *s;
     unsigned char *q_hi, *q_lo, *k, *v, *weights; // k, v, weights: of this team's chunk; its partial afterwards over k
     float *tops;                                  // [16 vectors][4 warps]
@@ -28,12 +27,12 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     int kv, head0, group, lane, warp, team, teams, thread, dk, team_bytes, own; // warp, thread: in the team; own: this row's slot, or -1
     float acc[PER_THREAD], top, total; // of vector()
 
-    DEV_MEMBER rows_block(const cuda_attn_args &args, const CREW &who, unsigned char *memory) : a(args), crew(who) {
-        int whole = a.heads / a.kv_heads, parts = (whole + ATTN_VECTORS - 1) / ATTN_VECTORS, part = crew.y() % parts;
-        kv = crew.y() / parts;
+    DEV_MEMBER rows_block(const cuda_attn_args &args, unsigned char *memory) : a(args) {
+        int whole = a.heads / a.kv_heads, parts = (whole + ATTN_VECTORS - 1) / ATTN_VECTORS, part = (int)blockIdx.y % parts;
+        kv = (int)blockIdx.y / parts;
         head0 = kv * whole + part * ATTN_VECTORS;
         group = min((int)ATTN_VECTORS, whole - part * ATTN_VECTORS);
-        team = crew.thread() / 128, teams = crew.threads() / 128, thread = crew.thread() % 128;
+        team = (int)threadIdx.x / 128, teams = (int)blockDim.x / 128, thread = (int)threadIdx.x % 128;
         warp = thread / 32, lane = thread % 32, own = -1;
         dk = (a.dk + 15) / 16 * 16;
         s = (rows_memory *)memory;
@@ -64,7 +63,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
                 if (lane == 0) s->fresh[team][warp] = bits;
             }
         }
-        crew.sync();
+        __syncthreads();
         if (active) {
 #pragma unroll 1
             for (int i = 0; i < 2; i++) attn_load(a, i, kv, slots, i ? v : k, i ? VALUES : dk, thread, 128);
@@ -77,7 +76,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         const int g = lane >> 2, t = lane & 3, base = first_entry(seq, c), stride = attn_stride(dk);
         float x[2][4], m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
         cp_async_wait<0>();
-        crew.sync();
+        __syncthreads();
         if (active) {
             attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
             const int from[2] = {lo - base, lo - base}, until[2] = {hi - base, hi - base};
@@ -85,7 +84,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
             attn_score<2, 2>(a, warp * 16, from, until, words, base, lane, x, m);
             if (t == 0) tops[g * 4 + warp] = m[0], tops[(g + 8) * 4 + warp] = m[1];
         }
-        crew.sync();
+        __syncthreads();
         if (active) {
 #pragma unroll
             for (int r = 0; r < 2; r++) {
@@ -98,7 +97,7 @@ template <int NV, bool ONE, class CREW> struct rows_block {
                         float_f16x2(dev_exp(x[n][2 * r] - from), dev_exp(x[n][2 * r + 1] - from));
             }
         }
-        crew.sync();
+        __syncthreads();
         if (!active) return;
         attn_part part;
 #pragma unroll
@@ -131,8 +130,8 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     }
 
     // Folds n partials into acc, the i-th at from + i * step floats: a thread has one vector, and values dim(0), dim(1), ..
-    DEV_MEMBER int vector() const { return crew.thread() % ATTN_VECTORS; }
-    DEV_MEMBER int dim(int j) const { return crew.thread() / ATTN_VECTORS + j * 8 * teams; }
+    DEV_MEMBER int vector() const { return (int)threadIdx.x % ATTN_VECTORS; }
+    DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; }
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
         if (vector() >= group || n <= 0) return;
         from += vector();
@@ -160,12 +159,12 @@ template <int NV, bool ONE, class CREW> struct rows_block {
 
     DEV_MEMBER bool come_last(int index) const {
         __threadfence();
-        crew.sync();
-        if (crew.thread() == 0) {
+        __syncthreads();
+        if ((int)threadIdx.x == 0) {
             s->last = atomicAdd(&a.counter[index], 1) == a.splits - 1;
             if (s->last) a.counter[index] = 0;
         }
-        crew.sync();
+        __syncthreads();
         if (s->last) __threadfence();
         return s->last;
     }
@@ -173,8 +172,8 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     // ---- a row alone, with its rotations and stores ---------------------------------------------------------
     // Queries head0 .. to shared memory, rotated.
     DEV_MEMBER void load_rotated(const fused_task &q) const {
-        int stride = attn_stride(dk), pairs = dk / 2, i = crew.thread() / pairs, pair = crew.thread() - i * pairs;
-        int step = crew.threads() / pairs, rest = crew.threads() - step * pairs;
+        int stride = attn_stride(dk), pairs = dk / 2, i = (int)threadIdx.x / pairs, pair = (int)threadIdx.x - i * pairs;
+        int step = (int)blockDim.x / pairs, rest = (int)blockDim.x - step * pairs;
 #pragma unroll 1
         while (i < group) { // the other vectors' results are not read
             const float *h = q.x + (int64_t)(head0 + i) * a.dk;
@@ -208,12 +207,12 @@ template <int NV, bool ONE, class CREW> struct rows_block {
     }
 
     DEV_MEMBER void run(const attn_one_args *one) {
-        if (ONE) crew.launch_next(); // lists and older entries were written before the kernel in front of this one began
+        if (ONE) dev_launch_next(); // lists and older entries were written before the kernel in front of this one began
         else {
-            crew.wait();
-            crew.launch_next();
+            dev_wait();
+            dev_launch_next();
         }
-        int row = crew.x(), lo, hi;
+        int row = (int)blockIdx.x, lo, hi;
         const cuda_seq seq = a.seqs[a.seq[row]];
         attn_reads(a, seq, row, &lo, &hi);
         if (ONE) {
@@ -223,22 +222,22 @@ template <int NV, bool ONE, class CREW> struct rows_block {
         const uint32_t *bits = a.mask ? a.mask + row * a.mask_stride : 0;
         int c0 = (int)((seq.dropped + lo) / ATTN_ENTRIES), c1 = lo < hi ? (int)((seq.dropped + hi - 1) / ATTN_ENTRIES + 1) : c0, n = c1 - c0;
         bool split = a.splits > 1;
-        int index = row * crew.height() + crew.y(), first = crew.z() * teams, step = a.splits * teams;
+        int index = row * (int)gridDim.y + (int)blockIdx.y, first = (int)blockIdx.z * teams, step = a.splits * teams;
         int64_t part = (int64_t)(2 + VALUES) * min((int)ATTN_VECTORS, a.heads / a.kv_heads);
         float *work = a.work + index * (int64_t)a.chunks * part, *shared_part = (float *)(k - team * team_bytes);
-        if (!ONE) attn_load_q<2>(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, crew.thread(), crew.threads());
+        if (!ONE) attn_load_q<2>(a, row, head0, group, group, ATTN_VECTORS, q_hi, q_lo, (int)threadIdx.x, (int)blockDim.x);
 #pragma unroll 1
         for (int c = first; c < n || (ONE && c == first); c += step) { // a row that reads nothing is stored too
             bool active = c + team < n;
-            if (c != first) crew.sync(); // partials have been folded
+            if (c != first) __syncthreads(); // partials have been folded
             load(seq, c0 + c + team, active, lo, hi);
             if (ONE && c == first) {
-                crew.wait();
+                dev_wait();
                 load_rotated(one->q);
             }
             if (ONE) fresh(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
             compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
-            crew.sync();
+            __syncthreads();
             if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));
         }
         if (split) {
@@ -246,7 +245,6 @@ template <int NV, bool ONE, class CREW> struct rows_block {
             fold(work, part, n);
         }
         finish(row);
-        crew.done();
     }
 };
 #endif

@@ -9,7 +9,7 @@
 #include "cuda/attn_rows.h"
 
 template <int D> struct seqs_warp { // D: width of keys and of values
-    static constexpr int STRIDE = 2 * D + 16, STEPS = D / 16, UNITS = D / 8, BYTES = ATTN_ENTRIES * STRIDE, V_STAGES = seqs_value_stages(D);
+    static constexpr int STRIDE = rows_stride(D), STEPS = D / 16, UNITS = D / 8, BYTES = ATTN_ENTRIES * STRIDE, V_STAGES = seqs_value_stages(D);
     const cuda_attn_args &a;
     unsigned char *k, *v;
     int lane, kv, group, head0, lo, hi;
@@ -34,9 +34,7 @@ template <int D> struct seqs_warp { // D: width of keys and of values
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 float x0 = g < group ? q[d * 16 + i * 8] : 0.0f, x1 = g < group ? q[d * 16 + i * 8 + 1] : 0.0f;
-                uint32_t h = float_f16x2(x0, x1);
-                q_hi[d][i] = h;
-                q_lo[d][i] = float_f16x2(x0 - f16_float(h), x1 - f16_float(h >> 16));
+                attn_split(x0, x1, &q_hi[d][i], &q_lo[d][i]);
             }
     }
 
@@ -62,7 +60,7 @@ template <int D> struct seqs_warp { // D: width of keys and of values
     }
 
     DEV_MEMBER void scores(const unsigned char *keys, float s[8][4]) const {
-        const unsigned char *kb = keys + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 16;
+        const unsigned char *kb = attn_key_place(keys, STRIDE, lane);
 #pragma unroll
         for (int n = 0; n < 8; n++)
 #pragma unroll
@@ -70,15 +68,7 @@ template <int D> struct seqs_warp { // D: width of keys and of values
 #pragma unroll
         for (int d = 0; d < STEPS; d++) {
             const uint32_t hi4[4] = {q_hi[d][0], 0, q_hi[d][1], 0}, lo4[4] = {q_lo[d][0], 0, q_lo[d][1], 0};
-#pragma unroll
-            for (int n = 0; n < 8; n += 2) {
-                uint32_t b[4];
-                ldmatrix4(b, kb + n * 8 * STRIDE + d * 32);
-                mma_f16(s[n], hi4, b[0], b[1]);
-                mma_f16(s[n + 1], hi4, b[2], b[3]);
-                mma_f16(s[n], lo4, b[0], b[1]);
-                mma_f16(s[n + 1], lo4, b[2], b[3]);
-            }
+            attn_score_step<8>(hi4, lo4, kb + d * 32, STRIDE, s);
         }
     }
 

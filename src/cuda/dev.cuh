@@ -62,21 +62,19 @@ DEV void ldmatrix4_trans(uint32_t r[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(dev_shared(row)) : "memory");
 }
-// 16 bytes from global to shared memory in the background; zeros when not `valid` (src is not read then).
-DEV void cp_async16(void *dst, const void *src, bool valid) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dev_shared(dst)), "l"(src), "r"(valid ? 16 : 0) : "memory");
-}
-// The same, to an address that a kernel keeps: it is not worked out again for each copy.
+// A shared address that a kernel keeps: it is not worked out again for each copy.
 typedef uint32_t dev_place;
 DEV dev_place dev_place_of(void *p) {
     uint32_t at = dev_shared(p);
     asm volatile("" : "+r"(at));
     return at;
 }
+// 16 bytes from global to shared memory in the background; zeros when not `valid` (src is not read then).
 DEV void cp_async16_to(dev_place dst, const void *src) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory"); }
 DEV void cp_async16_if(dev_place dst, const void *src, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(valid ? 16 : 0) : "memory");
 }
+DEV void cp_async16(void *dst, const void *src, bool valid) { cp_async16_if(dev_shared(dst), src, valid); }
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // but the last N groups
 
@@ -129,23 +127,4 @@ DEV float warp_max(float x) {
     for (int d = 16; d; d >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, d));
     return x;
 }
-
-// Who does a block's work, where a body need not be a kernel of its own (docs/performance.md has one launch for all of them, tried): its place in the grid, its threads, how they
-// meet; wait(): for what earlier launches wrote; done_warp(), done(): a warp, or all, have written a part of the result.
-struct dev_block {
-    DEV_MEMBER int x() const { return (int)blockIdx.x; }
-    DEV_MEMBER int y() const { return (int)blockIdx.y; }
-    DEV_MEMBER int z() const { return (int)blockIdx.z; }
-    DEV_MEMBER int width() const { return (int)gridDim.x; }
-    DEV_MEMBER int height() const { return (int)gridDim.y; }
-    DEV_MEMBER int thread() const { return (int)threadIdx.x; }
-    DEV_MEMBER int threads() const { return (int)blockDim.x; }
-    DEV_MEMBER void sync() const { __syncthreads(); }
-    DEV_MEMBER void wait() const { dev_wait(); }
-    // Of what many blocks read after wait(), by way of the multiprocessor's own cache, which holds nothing older.
-    DEV_MEMBER float4 input(const float *p) const { return *(const float4 *)p; }
-    DEV_MEMBER void launch_next() const { dev_launch_next(); }
-    DEV_MEMBER void done_warp() const {}
-    DEV_MEMBER void done() const {}
-};
 #endif

@@ -61,9 +61,19 @@ LAYOUT int layout_first_plane(int t) { return t == CT_Q3_K ? 256 : t == CT_Q5_0 
 LAYOUT int layout_s_bytes(int t) { return layout_is_half(t) ? 0 : 256; }
 LAYOUT int layout_d_bytes(int t) { return t == CT_Q4_1 || t == CT_Q5_1 ? 256 : t == CT_Q2_K ? 64 : t == CT_Q6_K ? 32 : 0; }
 LAYOUT int layout_unit_bytes(int t, int chunks) { return layout_code_bytes(t) * chunks + layout_s_bytes(t) + layout_d_bytes(t); }
+// Scales of a block of 32: of its halves where it has two parts, and minima; so many kinds of its activations' scales are read.
+LAYOUT int layout_parts(int t) { return t == CT_Q2_K || t == CT_Q3_K || t == CT_Q6_K ? 2 : 1; }
+LAYOUT bool layout_has_min(int t) { return t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q2_K || t == CT_Q4_K || t == CT_Q5_K; }
+LAYOUT int layout_scale_kinds(int t) { return t == CT_Q2_K ? 3 : layout_has_min(t) ? 2 : 1; } // of d, ds, ds1
+// A unit's scales worked out once for all its chunks: [chunk][row] layout_worked() floats, chunks 32 bytes further apart than they need.
+LAYOUT int layout_worked(int t) { return 2 * layout_parts(t) * (layout_has_min(t) ? 2 : 1); } // of a row's chunk: s of both blocks, then m
+LAYOUT int layout_worked_chunk(int t) { return CUDA_STRIP * layout_worked(t) * 4 + 32; }
 // row.cuh: a warp's ring of slots; a slot is a unit, half of it where units are large.
 enum { CUDA_ROW_SLOTS = 2 };
 LAYOUT int layout_row_slot(int t) { return layout_is_half(t) ? 4096 : layout_unit_bytes(t, CUDA_PIECE_CHUNKS); }
+// A single row's piece in shared memory (mma_row in mma.cuh): its codes, and all of it.
+LAYOUT int layout_row_codes(int t, bool wide) { return layout_is_half(t) ? 1024 : wide ? 512 : 256; }
+LAYOUT int layout_row_bytes(int t, bool wide) { return layout_row_codes(t, wide) + (layout_is_half(t) ? 16 : 32 * layout_scale_kinds(t)); }
 LAYOUT int64_t layout_chunks(int64_t k) { return (k + CUDA_CHUNK - 1) / CUDA_CHUNK; }
 LAYOUT int64_t layout_pieces(int64_t k) { return (k + CUDA_PIECE - 1) / CUDA_PIECE; }
 LAYOUT int64_t layout_strips(int64_t n) { return (n + CUDA_STRIP - 1) / CUDA_STRIP; }

@@ -22,18 +22,14 @@ static const shape *shape_of(int type, int i) { return layout_is_half(type) ? &h
 bool cuda_is_matrix(tl_dtype t) { return t == DT_F32 || layout_is_half((int)t) || layout_is_blocks((int)t); }
 
 // ---- shapes ----------------------------------------------------------------------------------------------
-static int scale_kinds(int t) { return t == CT_Q2_K ? 3 : t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q4_K || t == CT_Q5_K ? 2 : 1; }
-
-static int worked_scales(int t) { return (t == CT_Q2_K || t == CT_Q3_K || t == CT_Q6_K ? 4 : 2) * (scale_kinds(t) > 1 ? 2 : 1); } // mma_worked()
-
 // Shared memory of a block (linear.cuh): stages in use, sides, scales worked out, then the pieces' sums where warps share k.
 static size_t shared_bytes(const shape *s, int type, bool wide, int64_t k) {
     bool half = layout_is_half(type);
     int strips = s->rw * s->sw, groups = s->mw * s->nt, steps = CUDA_PIECE_CHUNKS / s->step;
-    int stage = s->kw * s->step * (strips * layout_code_bytes(type) + groups * (half ? 1024 : 512 + 64 * scale_kinds(type)));
+    int stage = s->kw * s->step * (strips * layout_code_bytes(type) + groups * (half ? 1024 : 512 + 64 * layout_scale_kinds(type)));
     int side = s->kw * (strips * (layout_s_bytes(type) + layout_d_bytes(type)) + groups * (half ? 32 : 0)), sides = 1 + (s->stages - 1 + steps - 1) / steps;
     int64_t most = (layout_pieces(k) + s->kw - 1) / s->kw * steps, stages = most < s->stages ? most : s->stages;
-    int values = wide || half ? 2 : 4, worked = half ? 0 : s->sw * CUDA_PIECE_CHUNKS * (CUDA_STRIP * worked_scales(type) * 4 + 32);
+    int values = wide || half ? 2 : 4, worked = half ? 0 : s->sw * CUDA_PIECE_CHUNKS * layout_worked_chunk(type);
     return (size_t)(stages * stage + sides * side + s->rw * s->mw * s->kw * worked + (s->kw > 1 ? s->kw * strips * s->mw * linear_turn(s->sw, s->nt, s->rw, s->mw, s->kw) * 32 * values * 4 : 0));
 }
 
@@ -108,12 +104,10 @@ tl_status cuda_linear_shape(cuda_device *d, const cuda_linear_args *args, int wh
 tl_status cuda_linear(cuda_device *d, const cuda_linear_args *a, tl_error *err) { return cuda_linear_shape(d, a, -1, err); }
 
 // ---- one row ---------------------------------------------------------------------------------------------
-static int row_x_bytes(int type, bool wide) { return layout_is_half(type) ? 1024 + 16 : (wide ? 512 : 256) + 32 * scale_kinds(type); } // mma_row_bytes()
-
 static size_t row_shared(const cuda_row_args *a, int warps) {
     int type = a->l.m[0].type;
     int64_t pieces = layout_pieces(a->l.m[0].k), sums = 2 * (a->l.epilogue == CUDA_EPI_GLU ? 2 : 1) * pieces * CUDA_STRIP;
-    return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)row_x_bytes(type, a->l.wide) + (size_t)(sums + pieces) * 4;
+    return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)layout_row_bytes(type, a->l.wide) + (size_t)(sums + pieces) * 4;
 }
 
 bool cuda_row_takes(const cuda_row_args *a) {

@@ -16,7 +16,7 @@
 
 template <int T, bool WIDE> struct linear_sizes {
     static constexpr bool half = layout_is_half(T);
-    static constexpr int act = layout_act_kind(T, WIDE), columns = layout_columns(act), kinds = half ? 0 : mma_scale_kinds(T);
+    static constexpr int act = layout_act_kind(T, WIDE), columns = layout_columns(act), kinds = half ? 0 : layout_scale_kinds(T);
     static constexpr int code = layout_code_bytes(T), first_plane = layout_first_plane(T), side = layout_s_bytes(T) + layout_d_bytes(T);
     static constexpr int x_codes = half ? 1024 : 512, x_chunk = x_codes + 64 * kinds; // of a group's chunk, what is read of it
     static constexpr int x_side = half ? 32 : 0;
@@ -41,7 +41,7 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STEP, in
     static constexpr int K_SIDE = STRIPS * sizes::side + GROUPS * sizes::x_side, SIDE = KW * K_SIDE, SIDES = 1 + (STAGES - 1 + STEPS - 1) / STEPS;
     static constexpr int TURN = linear_turn(SW, NT, RW, MW, KW); // groups of a warp that are exchanged at a time
     static constexpr int TOTALS = (NT + KW - 1) / KW; // groups whose totals are a warp's: kw, kw + KW, ..
-    static constexpr int WORKED = sizes::half ? 0 : SW * CUDA_PIECE_CHUNKS * mma_worked_chunk(T); // of a warp
+    static constexpr int WORKED = sizes::half ? 0 : SW * CUDA_PIECE_CHUNKS * layout_worked_chunk(T); // of a warp
     static constexpr int UNITS = sizes::half ? 1 : sizes::kinds * STEP * 4, SCALES = sizes::half ? 0 : (COPY_GROUPS * UNITS + 31) / 32; // of 16 bytes: a group's scales; a lane's
 
     const cuda_linear_args &a;
@@ -162,7 +162,7 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STEP, in
             if (s.c == 0) {
                 __syncwarp(); // the piece before has been read
 #pragma unroll
-                for (int i = 0; i < SW; i++) mma_work_out<T>(side(s.side) + (rw * SW + i) * sizes::side, lane, worked + i * CUDA_PIECE_CHUNKS * mma_worked_chunk(T));
+                for (int i = 0; i < SW; i++) mma_work_out<T>(side(s.side) + (rw * SW + i) * sizes::side, lane, worked + i * CUDA_PIECE_CHUNKS * layout_worked_chunk(T));
                 __syncwarp();
             }
 #pragma unroll 1
@@ -172,7 +172,7 @@ template <int T, bool WIDE, int SW, int NT, int RW, int MW, int KW, int STEP, in
 #pragma unroll
                 for (int i = 0; i < SW; i++) {
                     mma_codes<T>(w + i * STEP * sizes::code, STEP, c, lane, codes[i]);
-                    mma_worked_out<T>(worked + i * CUDA_PIECE_CHUNKS * mma_worked_chunk(T), s.c + c, lane, sc[i], mn[i]);
+                    mma_worked_out<T>(worked + i * CUDA_PIECE_CHUNKS * layout_worked_chunk(T), s.c + c, lane, sc[i], mn[i]);
                 }
                 mma_chunk_of<T, WIDE, SW, NT>(codes, sc, mn, groups, c, p);
             }

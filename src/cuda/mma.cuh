@@ -11,9 +11,6 @@
 #include "cuda/dev.cuh"
 #include "cuda/layout.h"
 
-LAYOUT int mma_parts(int t) { return t == CT_Q2_K || t == CT_Q3_K || t == CT_Q6_K ? 2 : 1; }
-LAYOUT bool mma_has_min(int t) { return t == CT_Q4_1 || t == CT_Q5_1 || t == CT_Q2_K || t == CT_Q4_K || t == CT_Q5_K; }
-LAYOUT int mma_scale_kinds(int t) { return t == CT_Q2_K ? 3 : mma_has_min(t) ? 2 : 1; } // of d, ds, ds1
 // Formats with a zero have it in the top bit of a byte: codes are this many times (code - zero).
 LAYOUT float mma_code_unit(int t) { return t == CT_Q4_0 ? 0x1p-4f : t == CT_Q5_0 ? 0x1p-3f : t == CT_Q6_K ? 0x1p-2f : t == CT_Q3_K ? 0x1p-5f : 1.0f; }
 
@@ -102,7 +99,7 @@ template <int T, class WORDS> DEV void mma_scales_of(const unsigned char *S, con
         if (T <= CT_Q8_0) {
             uint32_t d = words.word(0, r, c);
             s[0][0][r] = f16_float(d) * unit, s[1][0][r] = f16_float(d >> 16) * unit;
-            if (mma_has_min(T)) {
+            if (layout_has_min(T)) {
                 uint32_t v = words.word(1, r, c);
                 m[0][0][r] = f16_float(v), m[1][0][r] = f16_float(v >> 16);
             }
@@ -138,37 +135,35 @@ template <int T> DEV void mma_scales(const unsigned char *u, int chunks, int c, 
     mma_scales_of<T>(S, mma_scale_memory{S + g * 16}, mma_code_unit(T), c, g, s, m);
 }
 
-// A unit's scales worked out once for all its chunks: [chunk][row] mma_worked() floats, chunks 32 bytes further apart than they need.
-LAYOUT int mma_worked(int t) { return 2 * mma_parts(t) * (mma_has_min(t) ? 2 : 1); } // of a row's chunk: s of both blocks, then m
-LAYOUT int mma_worked_chunk(int t) { return CUDA_STRIP * mma_worked(t) * 4 + 32; }
+// A unit's scales worked out once for all its chunks (layout_worked()).
 template <int T> DEV void mma_work_out(const unsigned char *S, int lane, unsigned char *to) { // by the lanes of a warp
     float v[2][2][2][2];
     mma_scales_of<T>(S, mma_scale_memory{S + (lane >> 2) * 16}, mma_code_unit(T), lane & 3, lane >> 2, v[0], v[1]);
 #pragma unroll
     for (int r = 0; r < 2; r++)
 #pragma unroll
-        for (int i = 0; i < mma_worked(T) / 2; i++) {
-            int kind = i / mma_parts(T), part = i % mma_parts(T);
-            *(float2 *)(to + (lane & 3) * mma_worked_chunk(T) + ((lane >> 2) + 8 * r) * mma_worked(T) * 4 + i * 8) = make_float2(v[kind][0][part][r], v[kind][1][part][r]);
+        for (int i = 0; i < layout_worked(T) / 2; i++) {
+            int kind = i / layout_parts(T), part = i % layout_parts(T);
+            *(float2 *)(to + (lane & 3) * layout_worked_chunk(T) + ((lane >> 2) + 8 * r) * layout_worked(T) * 4 + i * 8) = make_float2(v[kind][0][part][r], v[kind][1][part][r]);
         }
 }
 template <int T> DEV void mma_worked_out(const unsigned char *from, int c, int lane, float s[2][2][2], float m[2][2][2]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        const unsigned char *at = from + c * mma_worked_chunk(T) + ((lane >> 2) + 8 * r) * mma_worked(T) * 4;
+        const unsigned char *at = from + c * layout_worked_chunk(T) + ((lane >> 2) + 8 * r) * layout_worked(T) * 4;
         float v[8];
-        if (mma_worked(T) == 2) {
+        if (layout_worked(T) == 2) {
             float2 x = *(const float2 *)at;
             v[0] = x.x, v[1] = x.y;
         } else
 #pragma unroll
-            for (int i = 0; i < mma_worked(T); i += 4) {
+            for (int i = 0; i < layout_worked(T); i += 4) {
                 float4 x = *(const float4 *)(at + i * 4);
                 v[i] = x.x, v[i + 1] = x.y, v[i + 2] = x.z, v[i + 3] = x.w;
             }
 #pragma unroll
-        for (int i = 0; i < mma_worked(T) / 2; i++) {
-            int kind = i / mma_parts(T), part = i % mma_parts(T);
+        for (int i = 0; i < layout_worked(T) / 2; i++) {
+            int kind = i / layout_parts(T), part = i % layout_parts(T);
             (kind ? m : s)[0][part][r] = v[2 * i], (kind ? m : s)[1][part][r] = v[2 * i + 1];
         }
     }
@@ -182,14 +177,14 @@ template <int T, bool WIDE> DEV void mma_add(const int acc[4], float d0, float d
         float t0 = fmaf(254.0f, x0 - MMA_MAGIC_FLOAT, x1 - MMA_MAGIC_FLOAT), t1 = fmaf(254.0f, x2 - MMA_MAGIC_FLOAT, x3 - MMA_MAGIC_FLOAT);
         p[0] = fmaf(s0, d0 * t0, p[0]);
         p[1] = fmaf(s1, d0 * t1, p[1]);
-        if (mma_has_min(T)) p[0] = fmaf(m0, dsum0, p[0]), p[1] = fmaf(m1, dsum0, p[1]);
+        if (layout_has_min(T)) p[0] = fmaf(m0, dsum0, p[0]), p[1] = fmaf(m1, dsum0, p[1]);
         return;
     }
     p[0] = fmaf(s0, fmaf(x0, d0, z0), p[0]);
     p[1] = fmaf(s0, fmaf(x1, d1, z1), p[1]);
     p[2] = fmaf(s1, fmaf(x2, d0, z0), p[2]);
     p[3] = fmaf(s1, fmaf(x3, d1, z1), p[3]);
-    if (mma_has_min(T)) {
+    if (layout_has_min(T)) {
         p[0] = fmaf(m0, dsum0, p[0]);
         p[1] = fmaf(m0, dsum1, p[1]);
         p[2] = fmaf(m1, dsum0, p[2]);
@@ -215,8 +210,6 @@ template <int T, bool WIDE> struct mma_groups {
 // One row, in every column (hi and lo in turn where a row is two): a piece is
 //   int8: [4 chunks][hi, lo if WIDE][t] 4 words, then each kind of scale [4 chunks][2 blocks] float
 //   halves: [8 steps of 32 k][hi, lo][t] 4 words, then the scale
-LAYOUT int mma_row_codes(int t, bool wide) { return layout_is_half(t) ? 1024 : wide ? 512 : 256; }
-LAYOUT int mma_row_bytes(int t, bool wide) { return mma_row_codes(t, wide) + (layout_is_half(t) ? 16 : 32 * mma_scale_kinds(t)); }
 template <int T, bool WIDE> struct mma_row {
     const unsigned char *x;
     int lane;
@@ -225,7 +218,7 @@ template <int T, bool WIDE> struct mma_row {
         return *(const uint4 *)(x + c * (two ? 128 : 64) + (two ? (lane >> 2 & 1) * 64 : 0) + (lane & 3) * 16);
     }
     DEV_MEMBER float4 scales(int kind, int, int c) const {
-        float2 d = *(const float2 *)(x + mma_row_codes(T, WIDE) + kind * 32 + c * 8);
+        float2 d = *(const float2 *)(x + layout_row_codes(T, WIDE) + kind * 32 + c * 8);
         return make_float4(d.x, d.x, d.y, d.y);
     }
     DEV_MEMBER float whole(int) const { return *(const float *)(x + 1024); }
@@ -234,13 +227,13 @@ template <int T, bool WIDE> struct mma_row {
 // The same with a whole piece's scales in registers, those of kind 0 times mma_code_unit(T): a power of two, so that s (unit d t) is (s unit) d t.
 template <int T, bool WIDE> struct mma_row_loaded {
     mma_row<T, WIDE> row;
-    float d[mma_scale_kinds(T)][8];
+    float d[layout_scale_kinds(T)][8];
     DEV_MEMBER explicit mma_row_loaded(const mma_row<T, WIDE> &r) : row(r) {
 #pragma unroll
-        for (int kind = 0; kind < mma_scale_kinds(T); kind++)
+        for (int kind = 0; kind < layout_scale_kinds(T); kind++)
 #pragma unroll
             for (int i = 0; i < 8; i += 4) {
-                float4 v = *(const float4 *)(row.x + mma_row_codes(T, WIDE) + kind * 32 + i * 4);
+                float4 v = *(const float4 *)(row.x + layout_row_codes(T, WIDE) + kind * 32 + i * 4);
                 float unit = kind ? 1.0f : mma_code_unit(T);
                 d[kind][i] = v.x * unit, d[kind][i + 1] = v.y * unit, d[kind][i + 2] = v.z * unit, d[kind][i + 3] = v.w * unit;
             }
@@ -275,18 +268,18 @@ template <int T, int SW, int NT, class X> DEV void mma_halves(const unsigned cha
 }
 
 // Integer sums of a chunk's blocks with a group's columns, [unit][block][part].
-template <int T, int SW> DEV void mma_products(const uint32_t a[SW][2][4], uint4 b, int acc[SW][2][mma_parts(T)][4]) {
+template <int T, int SW> DEV void mma_products(const uint32_t a[SW][2][4], uint4 b, int acc[SW][2][layout_parts(T)][4]) {
     const uint32_t bw[2][2] = {{b.x, b.y}, {b.z, b.w}};
 #pragma unroll
     for (int h = 0; h < 2; h++)
 #pragma unroll
         for (int s = 0; s < SW; s++) {
 #pragma unroll
-            for (int i = 0; i < mma_parts(T) * 4; i++) acc[s][h][i / 4][i % 4] = MMA_MAGIC;
-            if (mma_parts(T) == 1) mma_s8_k32(acc[s][h][0], a[s][h], bw[h]);
+            for (int i = 0; i < layout_parts(T) * 4; i++) acc[s][h][i / 4][i % 4] = MMA_MAGIC;
+            if (layout_parts(T) == 1) mma_s8_k32(acc[s][h][0], a[s][h], bw[h]);
             else {
                 mma_s8_k16(acc[s][h][0], a[s][h][0], a[s][h][1], bw[h][0]);
-                mma_s8_k16(acc[s][h][mma_parts(T) - 1], a[s][h][2], a[s][h][3], bw[h][1]);
+                mma_s8_k16(acc[s][h][layout_parts(T) - 1], a[s][h][2], a[s][h][3], bw[h][1]);
             }
         }
 }
@@ -294,21 +287,21 @@ template <int T, int SW> DEV void mma_products(const uint32_t a[SW][2][4], uint4
 // Chunk c of a piece of blocks, whose codes and scales are at hand, added to p. The tensor core is a group ahead.
 template <int T, bool WIDE, int SW, int NT, class X>
 DEV void mma_chunk_of(const uint32_t a[SW][2][4], const float sc[SW][2][2][2], const float mn[SW][2][2][2], const X &x, int c, float p[SW][NT][mma_values<T, WIDE>()]) {
-    constexpr int PARTS = mma_parts(T);
+    constexpr int PARTS = layout_parts(T);
     int acc[2][SW][2][PARTS][4];
     mma_products<T, SW>(a, x.codes(0, c), acc[0]);
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         if (n + 1 < NT) mma_products<T, SW>(a, x.codes(n + 1, c), acc[(n + 1) % 2]);
         float4 d4 = x.scales(0, n, c), ds4, ds14;
-        if (mma_has_min(T)) ds4 = x.scales(1, n, c);
-        if (mma_has_min(T) && PARTS == 2) ds14 = x.scales(2, n, c);
+        if (layout_has_min(T)) ds4 = x.scales(1, n, c);
+        if (layout_has_min(T) && PARTS == 2) ds14 = x.scales(2, n, c);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float d0 = h ? d4.z : d4.x, d1 = h ? d4.w : d4.y, z0 = -MMA_MAGIC_FLOAT * d0, z1 = -MMA_MAGIC_FLOAT * d1;
             float e0 = 0, e1 = 0, f0 = 0, f1 = 0; // sums: of the block or its first half, of its second half
-            if (mma_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
-            if (mma_has_min(T) && PARTS == 2) {
+            if (layout_has_min(T)) e0 = h ? ds4.z : ds4.x, e1 = h ? ds4.w : ds4.y;
+            if (layout_has_min(T) && PARTS == 2) {
                 f0 = h ? ds14.z : ds14.x, f1 = h ? ds14.w : ds14.y;
                 e0 -= f0, e1 -= f1;
             }

@@ -157,13 +157,13 @@ template <int T> DEV void embed_chunk(const cuda_embed_args &a, int row, int chu
         for (int b = 0; b < 2; b++)
             for (int h = 0; h < 2; h++) {
                 uint32_t w = r ? code[b][2 * h + 1] : code[b][2 * h];
-                int part = mma_parts(T) == 2 ? h : 0;
+                int part = layout_parts(T) == 2 ? h : 0;
                 float scale = r ? s[b][part][1] : s[b][part][0], min_ = 0;
-                if (mma_has_min(T)) min_ = r ? m[b][part][1] : m[b][part][0];
+                if (layout_has_min(T)) min_ = r ? m[b][part][1] : m[b][part][0];
                 for (int e = 0; e < 4; e++) {
                     int at = chunk * 64 + b * 32 + h * 16 + 4 * t + e;
                     float v = scale * (float)(int8_t)(w >> (8 * e));
-                    if (mma_has_min(T)) v = v + min_;
+                    if (layout_has_min(T)) v = v + min_;
                     if (at < k) out[at] = v;
                 }
             }

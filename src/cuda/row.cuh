@@ -2,8 +2,8 @@
 // The numbers are those of quantize.cuh, norm.cuh and linear.cuh, bit for bit. Included by row_*.cu.
 //
 // What counts is that bytes of W are always on their way. A block has 8 or 12 warps and takes tiles (a strip, or the same strip of gate
-// and up) x(), + width(), ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
-// of them ahead and across tiles, into its ring of shared memory; the first before wait(), so before the kernel in front of
+// and up) blockIdx.x, + gridDim.x, ..: warp w multiplies pieces w, w + warps, .. of k. Each warp copies its own units, SLOTS
+// of them ahead and across tiles, into its ring of shared memory; the first before dev_wait(), so before the kernel in front of
 // it has ended. A tile's pieces meet in shared memory and are added in ascending order.
 // Shared memory: rings, the row's pieces as mma_row reads them, sums of pieces [2][matrices][pieces][16], those of their squares.
 #ifndef TL_CUDA_ROW_CUH
@@ -17,14 +17,13 @@
 static __device__ __noinline__ float row_any_map(int op, float x) { return map1(op, x); }
 DEV float row_map(int op, float x) { return op == CMAP_SILU ? map1(CMAP_SILU, x) : row_any_map(op, x); } // the usual one without a jump
 
-template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
+template <int T, bool WIDE> struct row_block {
     static constexpr bool HALF = layout_is_half(T);
-    static constexpr int SLOT = layout_row_slot(T), PARTS = HALF ? 2 : 1, CHUNKS = CUDA_PIECE_CHUNKS / PARTS; // of a unit
-    static constexpr int UNIT = layout_unit_bytes(T, CUDA_PIECE_CHUNKS), X = mma_row_bytes(T, WIDE), AHEAD = 2;
+    static constexpr int SLOTS = CUDA_ROW_SLOTS, SLOT = layout_row_slot(T), PARTS = HALF ? 2 : 1, CHUNKS = CUDA_PIECE_CHUNKS / PARTS; // of a unit
+    static constexpr int UNIT = layout_unit_bytes(T, CUDA_PIECE_CHUNKS), X = layout_row_bytes(T, WIDE), AHEAD = 2;
 
     const cuda_row_args &a;
-    const CREW &crew;
-    unsigned char *ring, *x; // ring: this warp's
+    unsigned char *ring, *x;
     float *sums, *norm_part;
     int lane, warp, warps, pieces, chunks_all, rounds, matrices, tiles;
     int64_t strip_bytes;
@@ -34,16 +33,16 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         const unsigned char *from; // the unit; read only by who copies
     };
 
-    DEV_MEMBER row_block(const cuda_row_args &args, const CREW &who, unsigned char *rings, unsigned char *rest) : a(args), crew(who) {
-        lane = crew.thread() % 32, warp = crew.thread() / 32, warps = crew.threads() / 32;
+    DEV_MEMBER row_block(const cuda_row_args &args, unsigned char *memory) : a(args) {
+        lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
         chunks_all = (int)layout_chunks(a.l.m[0].k), pieces = (int)layout_pieces(a.l.m[0].k);
         rounds = (pieces + warps - 1) / warps;
         strip_bytes = layout_strip_bytes(T, a.l.m[0].k);
         matrices = a.l.epilogue == CUDA_EPI_GLU ? 2 : 1;
         tiles = 0;
         for (int i = 0; i < a.l.n_m; i++) tiles += a.l.tiles[i];
-        ring = rings + warp * SLOTS * SLOT;
-        x = rest;
+        ring = memory + warp * SLOTS * SLOT;
+        x = memory + warps * SLOTS * SLOT;
         sums = (float *)(x + pieces * X);
         norm_part = sums + 2 * matrices * pieces * CUDA_STRIP;
     }
@@ -60,7 +59,7 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         if (COPIES) c->from += warps * UNIT;
         if (++c->round < rounds) return;
         c->round = 0;
-        if (++c->m == matrices) c->m = 0, c->tile += crew.width();
+        if (++c->m == matrices) c->m = 0, c->tile += (int)gridDim.x;
         if (COPIES) c->from = first_unit(c->tile, c->m);
     }
     DEV_MEMBER int chunks(int piece) const { return min((int)CUDA_PIECE_CHUNKS, chunks_all - piece * CUDA_PIECE_CHUNKS); }
@@ -95,7 +94,8 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
     DEV_MEMBER void load(int piece, float v[8]) const {
         int at = piece * CUDA_PIECE + lane * 8;
         float4 p = make_float4(0, 0, 0, 0), q = p;
-        if (piece < pieces && at < a.l.m[0].k) p = crew.input(a.x + at), q = crew.input(a.x + at + 4);
+        // All blocks read the same: by way of the multiprocessor's own cache, which holds nothing from before dev_wait().
+        if (piece < pieces && at < a.l.m[0].k) p = *(const float4 *)(a.x + at), q = *(const float4 *)(a.x + at + 4);
         v[0] = p.x, v[1] = p.y, v[2] = p.z, v[3] = p.w, v[4] = q.x, v[5] = q.y, v[6] = q.z, v[7] = q.w;
     }
 
@@ -117,7 +117,7 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
             load(r * warps + warp, more);
             norm_piece(r * warps + warp, more);
         }
-        crew.sync();
+        __syncthreads();
         float sum = 0;
 #pragma unroll 8
         for (int i = 0; i < pieces; i++) sum += norm_part[i];
@@ -136,7 +136,7 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
                 v[j] = v[j] * f;
                 if (a.w) v[j] *= w[j];
             }
-        quantize_row<mma_scale_kinds(T), WIDE> place = {x + piece * X, chunks(piece)};
+        quantize_row<layout_scale_kinds(T), WIDE> place = {x + piece * X, chunks(piece)};
         if constexpr (HALF) quantize_halves<T == CT_BF16>(v, place, lane);
         else quantize_blocks<WIDE>(v, place, lane);
     }
@@ -145,7 +145,7 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         float v[AHEAD][8], w[AHEAD][8], f = 1.0f;
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load_norm(i * warps + warp, w[i]);
-        crew.wait();
+        dev_wait();
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load(i * warps + warp, v[i]);
         if (a.norm) f = norm_factor(v);
@@ -223,18 +223,14 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
         if (to.y) *to.y = sum;
     }
 
-    DEV_MEMBER cursor begin() const { // first copies on their way
-        cursor ahead = {crew.x(), 0, 0, 0, 0, first_unit(crew.x(), 0)};
+    DEV_MEMBER void run() const {
+        dev_launch_next();
+        cursor ahead = {(int)blockIdx.x, 0, 0, 0, 0, first_unit((int)blockIdx.x, 0)}, now = {(int)blockIdx.x, 0, 0, 0, 0, 0};
 #pragma unroll 1
         for (int i = 0; i < SLOTS; i++) copy(&ahead);
-        return ahead;
-    }
-
-    DEV_MEMBER void run(cursor ahead) const {
-        cursor now = {crew.x(), 0, 0, 0, 0, 0};
         row();
 #pragma unroll 1
-        for (int tile = crew.x(), turn = 0, half = 0; tile < tiles; tile += crew.width(), half ^= 1) { // turn: whose it is to finish
+        for (int tile = (int)blockIdx.x, turn = 0, half = 0; tile < tiles; tile += (int)gridDim.x, half ^= 1) { // turn: whose it is to finish
             float *mine = sums + half * matrices * pieces * CUDA_STRIP;
             bool last = warp == turn;
             turn = turn + 1 == warps ? 0 : turn + 1;
@@ -242,10 +238,8 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
             if (last) to = result_of(tile); // asked for before it is needed
 #pragma unroll 1
             for (int i = 0; i < matrices * rounds; i++) multiply(&now, &ahead, mine + now.m * pieces * CUDA_STRIP);
-            crew.sync();
-            if (!last) continue;
-            finish(to, mine);
-            crew.done_warp();
+            __syncthreads();
+            if (last) finish(to, mine);
         }
     }
 };
@@ -253,10 +247,6 @@ template <int T, bool WIDE, class CREW, int SLOTS> struct row_block {
 #define ROW_KERNEL(T, name, wide)                                                                                      \
     CUDA_KERNEL_MIN(row_##name, cuda_row_args, 512, 2) {                                                               \
         DEV_SMEM(memory);                                                                                              \
-        typedef row_block<T, wide, dev_block, CUDA_ROW_SLOTS> block;                                                   \
-        dev_block crew;                                                                                                \
-        block b(a, crew, memory, memory + blockDim.x / 32 * CUDA_ROW_SLOTS * block::SLOT);                             \
-        crew.launch_next();                                                                                            \
-        b.run(b.begin());                                                                                              \
+        row_block<T, wide>(a, memory).run();                                                                           \
     }
 #endif
