@@ -273,7 +273,7 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
     double prompt = a->prompt ? (double)a->prompt / median(r->prompt, a->repeat) : NAN;
     double said = a->decode ? (double)(a->decode * a->sequences) / median(r->decode, a->repeat) : NAN;
     memory_use b = against_memory(a, r);
-    int threads = tl_engine_threads(o->engine), workers = a->decode ? tl_session_workers(o->session, a->sequences) : threads;
+    int threads = tl_engine_threads(o->engine), workers = tl_session_workers(o->session, a->sequences);
     cpu_name(cpu, sizeof cpu);
     if (a->json)
         return print_json(json_pack(
@@ -282,12 +282,12 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
             "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "prompt_runs",
             list_of_rates(r->prompt, a->prompt ? a->repeat : 0, a->prompt), "decode_runs",
             list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
-            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", tl_engine_threads(o->engine), "decode_threads",
-            tl_session_workers(o->session, a->sequences), "isa", tl_engine_isa(o->engine),
+            (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", threads, "decode_threads", workers,
+            "isa", tl_engine_isa(o->engine),
             "model", json_bytes(tl_model_path(o->model), strlen(tl_model_path(o->model))), "cpu", cpu, "decode_memory", json_bandwidth(&b), "profile", r->profile));
-    printf("%s\n%s, %d threads, %s kernels", tl_model_path(o->model), cpu, tl_engine_threads(o->engine), tl_engine_isa(o->engine));
+    printf("%s\n%s, %d threads, %s kernels", tl_model_path(o->model), cpu, threads, tl_engine_isa(o->engine));
     if (strcmp(tl_engine_device(o->engine), "cpu") != 0) printf("; %s", tl_engine_device(o->engine));
-    else if (workers < threads) printf("; %d of the threads took part in decoding: more were slower", workers);
+    else if (a->decode && workers < threads) printf("; %d of the threads took part in decoding: more were slower", workers);
     putchar('\n');
     if (a->prompt) printf("prompt %6lld tokens   %9.1f tokens/s\n", (long long)a->prompt, prompt);
     if (a->decode && a->sequences > 1) printf("decode %6lld x %-4d     %9.1f tokens/s\n", (long long)a->decode, a->sequences, said);

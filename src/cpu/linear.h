@@ -82,7 +82,6 @@ void cpu_linear_neon(cpu_kernels *k);    // AArch64
 void cpu_linear_dotprod(cpu_kernels *k); // SDOT besides
 void cpu_linear_i8mm(cpu_kernels *k);    // SMMLA besides
 void linear_avx512(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
-void linear_avx512bf16(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 void linear_bf16_amx(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 void linear_dotprod(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
 #endif

@@ -153,7 +153,7 @@ static void quantize(act_kind kind, const float *x, void *dst, int64_t k) {
 static int layout(tl_dtype type, int64_t n, int64_t k) { return type == DT_BF16 ? LINEAR_FILE : linear_layout_i16(type, n, k); }
 static act_kind act(tl_dtype type) { return type == DT_BF16 ? ACT_BF16 : linear_act(type); }
 
-void linear_avx512bf16(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
+static void linear_avx512bf16(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (w->type == DT_BF16) linear_bf16(w, x, rows, y, ldy, n0, n1);
     else linear_avx512(w, x, rows, y, ldy, n0, n1);
 }

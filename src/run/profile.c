@@ -46,6 +46,7 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
     int64_t rows, outs;
     line_list all = {0};
     session_last_step(s, &rows, &outs);
+    int workers = plan_workers(p, rows);
     for (int i = 0; i < plan_kernel_count(p); i++) {
         plan_kernel_time t = plan_kernel_timing(p, i);
         tl_profile_line *l = line_of(&all, t.node->at);
@@ -53,7 +54,7 @@ tl_status tl_session_profile_lines(const tl_session *s, tl_profile_line **lines,
             vec_free(&all);
             return err_set(err, TL_E_MEMORY, "out of memory");
         }
-        l->seconds += 1e-9 * t.ns / plan_workers(p, rows);
+        l->seconds += 1e-9 * t.ns / workers;
         // Quantizing a product's input is a kernel of the same node: what the product reads counts once.
         if (strcmp(t.kernel, "QUANTIZE") != 0) l->bytes += node_bytes(t.node, session_cached(s));
         l->kernels++;
