@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+// What one page fault maps of the page cache at most: 2 MiB, where a file system keeps large folios (Linux, Documentation/admin-guide/mm/transhuge.rst).
+enum { FOLIO = 2 << 20 };
+
 gguf *gguf_new(void) {
     gguf *g = mem_calloc(1, sizeof *g);
     if (!g) return NULL;
@@ -102,13 +105,17 @@ const gguf_tensor *gguf_tensor_find(const gguf *g, str name) {
 }
 
 void gguf_drop_pages(const gguf *g, const void *data, size_t bytes) {
-    uintptr_t begin = (uintptr_t)data, end = begin + bytes, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = (uintptr_t)data, end = begin + bytes;
     for (size_t i = 0; i < g->n_files; i++) {
         uintptr_t base = (uintptr_t)g->files[i].base;
         if (g->files[i].fd < 0 || begin < base || end > base + g->files[i].size) continue;
-        begin = (begin + page - 1) / page * page; // whole pages only: a neighbour may still be in use
-        end = end / page * page;
-        if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+        // A fault may map FOLIO bytes of the page cache at once, what was dropped before included. A neighbour that is still in use
+        // loses nothing: the file is mapped for reading, and its pages come back from the cache when they are touched.
+        begin = begin / FOLIO * FOLIO;
+        end = (end + FOLIO - 1) / FOLIO * FOLIO;
+        if (begin < base) begin = base;
+        if (end > base + g->files[i].size) end = base + g->files[i].size;
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
         return;
     }
 }

@@ -4,7 +4,7 @@
 #include "gguf/quant.h"
 #include "plan/plan_int.h"
 
-enum { PREPARE_ROWS = 64, PREPARE_MOST = 512, STRIPE_BYTES = 4 << 20, SMALL = 1 << 20 };
+enum { PREPARE_ROWS = 64, PREPARE_MOST = 512, STRIPE_BYTES = 2 << 20, SMALL = 1 << 20, COPIED = 64 << 10 };
 
 bool weight_is_matrix(tl_dtype t) { return dtype_table[t].quantized || t == DT_F32 || t == DT_F16 || t == DT_BF16; }
 
@@ -68,7 +68,9 @@ static void *big_alloc(const plan_backend *b, size_t bytes) {
     return p;
 }
 
-static tl_status weight_entry(ir_weight *w, plan_weight **out, tl_error *err) {
+// What lies badly in the file is copied, and so is what is small: read in place, a norm of 8 KB would keep all the megabytes in memory
+// that one page fault may map around it (gguf_drop_pages).
+static tl_status weight_entry(ir_weight *w, const plan_backend *b, plan_weight **out, tl_error *err) {
     if (!w->prepared) {
         size_t bytes;
         if (!dtype_bytes(w->type, w->cols, &bytes) || !size_mul(bytes, (size_t)w->rows, &bytes) || bytes > w->bytes)
@@ -76,13 +78,14 @@ static tl_status weight_entry(ir_weight *w, plan_weight **out, tl_error *err) {
                            (long long)w->rows, (long long)w->cols, dtype_table[w->type].name, w->bytes);
         plan_weight *pw = mem_calloc(1, sizeof *pw);
         if (!pw) return no_memory(w, err);
-        if ((uintptr_t)w->data % element_align(w->type)) {
+        if ((uintptr_t)w->data % element_align(w->type) || bytes <= COPIED) {
             pw->copy = mem_alloc_aligned(bytes + LINE, LINE);
             if (!pw->copy) {
                 mem_free(pw);
                 return no_memory(w, err);
             }
             memcpy(pw->copy, w->data, bytes);
+            if (b->drop) b->drop(b->ctx, w->data, bytes);
         }
         w->prepared = pw;
     }
@@ -184,7 +187,7 @@ static tl_status as_float(ir_weight *w, plan_weight *pw, tl_error *err) {
 
 tl_status weight_need(ir_weight *w, weight_use use, const plan_backend *b, tl_error *err) {
     plan_weight *pw = NULL;
-    TL_TRY(weight_entry(w, &pw, err));
+    TL_TRY(weight_entry(w, b, &pw, err));
     switch (use) {
     case USE_ROWS: return in_place(w, pw, err);
     case USE_LINEAR: return repack(w, pw, b, err);
