@@ -104,7 +104,19 @@ def llama_round(a):
     fill(a.depth)
     result["decode_tokens_per_second"] = a.decode * a.sequences / decode(a.depth, a.decode)
     result["peak_rss_bytes"] = peak_rss() - python_rss
+    result["features"] = [f.split("=")[0].strip() for f in ll.llama_print_system_info().decode().removeprefix("CPU :").split("|") if "= 1" in f]
     print(json.dumps(result))
+
+
+def peer_build(features):
+    """What llama.cpp was compiled for; a warning where it leaves out what this processor has."""
+    widest = [f for f in features if f.startswith(("AVX", "AMX", "NEON", "MATMUL", "SVE"))]
+    cpu = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    if " amx_int8" in cpu and "AMX_INT8" not in features:
+        print("compare: this llama.cpp was built without its AMX products and is slower than it could be here; remove it and run this again by `make bench`:\n"
+              "         .venv/bin/pip uninstall -y llama-cpp-python", file=sys.stderr)
+        return " ".join(widest) + ", WITHOUT the AMX of this processor"
+    return " ".join(widest)
 
 
 # ---- pairs ------------------------------------------------------------------------------------------
@@ -192,7 +204,7 @@ def find_models(a):
 def markdown(info, rows, a):
     several = f" x {a.sequences}" if a.sequences > 1 else ""
     depth = f" after {a.depth}" if a.depth else ""
-    out = [f"{info['cpu']}, {info['isa']} kernels, {a.threads} threads; medians of {a.rounds} pairs; llama.cpp: llama-cpp-python {info['peer']}", "",
+    out = [f"{info['cpu']}, {info['isa']} kernels, {a.threads} threads; medians of {a.rounds} pairs; llama.cpp: llama-cpp-python {info['peer']} ({info['peer_build']})", "",
            f"| model | decode {a.decode}{several}{depth}: tl | llama.cpp | ratio (spread) | of a plain read | prefill {a.prompt}: tl | llama.cpp | ratio (spread) | first token | memory |",
            "|---|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
@@ -256,16 +268,17 @@ def main():
         return llama_round(a)
     from importlib.metadata import version
 
-    rows, isa = [], ""
+    rows, isa, build = [], "", ""
     models = find_models(a)
     if not models:
         sys.exit("no model is ready: `tl pull` fetches one")
     for name, path in models:
         rounds = measure(a, path)
         isa = rounds[0][0]["isa"]
+        build = build or peer_build(rounds[0][1]["features"])
         rows.append(summary(name, path, rounds))
     info = {"cpu": cpu_name(), "isa": isa, "threads": a.threads, "rounds": a.rounds, "prompt": a.prompt, "decode": a.decode,
-            "depth": a.depth, "sequences": a.sequences, "peer": version("llama-cpp-python")}
+            "depth": a.depth, "sequences": a.sequences, "peer": version("llama-cpp-python"), "peer_build": build}
     text = markdown(info, rows, a)
     print(text)
     if a.out:

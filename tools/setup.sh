@@ -89,8 +89,11 @@ venv() { # requirements file
 peer_compiler() {
     grep -qs amx_int8 /proc/cpuinfo && command -v gcc >/dev/null 2>&1 && [ "$(gcc -dumpversion | cut -d. -f1)" -lt 13 ] || return 0
     packages bench "clang libomp-dev"
-    CC=clang CXX=clang++ PIP_NO_CACHE_DIR=1
-    export CC CXX PIP_NO_CACHE_DIR
+    # Older clangs call the macro __AMXINT8__; llama.cpp asks for __AMX_INT8__ and would silently leave its AMX products out.
+    amx=""
+    clang -march=native -dM -E -x c /dev/null | grep -q __AMX_INT8__ || amx="-D__AMX_TILE__ -D__AMX_INT8__ -D__AMX_BF16__"
+    CC=clang CXX=clang++ CFLAGS="${CFLAGS:-} $amx" CXXFLAGS="${CXXFLAGS:-} $amx" PIP_NO_CACHE_DIR=1
+    export CC CXX CFLAGS CXXFLAGS PIP_NO_CACHE_DIR
 }
 
 # The JSON Schema Test Suite, which only the source package of jsonschema carries.
