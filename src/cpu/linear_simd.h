@@ -12,7 +12,8 @@ enum {
     FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
     BATCH = 128,                  // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
-    DIRECT_AHEAD = 10 << 10,      // bytes that few rows ask for in advance
+    DIRECT_FAR = 20 << 10,        // bytes that few rows ask for in advance, into the second cache,
+    DIRECT_NEAR = 2 << 10,        // and from there into the first
     AGAIN = 4,                    // groups that rows meet before the next rows do, so that they are still in the cache
     SPAN = HALVES == 1 ? 2 : HALVES, // most vectors of weights that a tile of rows meets
 };
@@ -100,9 +101,9 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
     if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
 }
 
-// Rows walk the groups one after the other: a single stream through memory, asked for DIRECT_AHEAD bytes in advance. That
-// is what memory gives fastest: the more so the longer the caller's range. There are `count` <= rows rows of x; the last one
-// stands for what is missing.
+// Rows walk the groups one after the other: a single stream through memory, asked for in advance. That is what memory gives
+// fastest: the more so the longer the caller's range. It comes in two steps, since the first cache waits for few lines at a
+// time. There are `count` <= rows rows of x; the last one stands for what is missing.
 INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count, float *y,
                    int64_t ldy, int64_t n0, int64_t n1) {
     const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1), *a[MOST];
@@ -116,12 +117,15 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
             for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
         }
         for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
-            size_t ahead = (size_t)(end - g) > DIRECT_AHEAD ? DIRECT_AHEAD : 0;
+            size_t far = (size_t)(end - g) > DIRECT_FAR ? DIRECT_FAR : 0, near = far ? DIRECT_NEAR : 0;
             UNROLL
             for (int s = 0; s < subs_of(t); s++) {
                 int part = block_bytes(t) / subs_of(t);
                 UNROLL
-                for (int i = 0; i < part; i += 64) __builtin_prefetch(g + s * part + i + ahead);
+                for (int i = 0; i < part; i += 64) {
+                    __builtin_prefetch(g + s * part + i + far, 0, 1);
+                    __builtin_prefetch(g + s * part + i + near);
+                }
                 block_mac(t, false, rows, wide, HALVES, g, s, a, acc);
                 KEEP_IN_MEMORY(acc, rows > 1);
                 UNROLL
