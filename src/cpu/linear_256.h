@@ -3,6 +3,7 @@
 //   vi_step(bits)      how many vi_mac may follow each other before vi_total, for codes of so many bits
 //   vi_first, vi_mac   start and continue a run: lane += sum of 4 unsigned codes times 4 int8
 //   vi_total           a finished run as int32
+//   vi_total_high      where LINEAR_HIGH_SCALED is defined: the same times ACT_BASE
 //   vi_s8              Q8_0's codes as vi_first_s8 and vi_mac_s8 want them; those work on int32 lanes throughout.
 //                      vi_first_s8 is given the block's two int16 sums of activations
 #include <immintrin.h>

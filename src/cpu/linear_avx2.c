@@ -10,6 +10,8 @@ static inline VI vi_mac(VI s, VI w, VI a) {
     return sum;
 }
 static inline VI vi_total(VI s) { return _mm256_madd_epi16(s, _mm256_set1_epi16(1)); }
+#define LINEAR_HIGH_SCALED
+static inline VI vi_total_high(VI s) { return _mm256_madd_epi16(s, _mm256_set1_epi16(ACT_BASE)); }
 static inline VI vi_s8(VI w) { return w; }
 static inline VI product_s8(VI w, VI a) { // |w| times a with w's sign
     return vi_total(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)));

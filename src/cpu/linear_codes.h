@@ -120,6 +120,17 @@ INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
     }
 }
 
+// With 16-bit activations, does the high plane's dot come times ACT_BASE, which its integer total takes for nothing? The whole
+// value's dot, below 2^27, is then an integer sum, rounded to float once, as the fused operation rounds it otherwise.
+INLINE bool high_scaled(tl_dtype t) {
+#ifdef LINEAR_HIGH_SCALED
+    return bits_of(t) < 8;
+#else
+    (void)t;
+    return false;
+#endif
+}
+
 INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
 
 // Adds part p of a block to a row's sums: scale * (d * dot - zero * ds) + min * ds, in this order everywhere.
@@ -131,8 +142,8 @@ INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min
     VF offset = vf_mul(vf_splat((float)-zero_of(t)), ds);
     UNROLL
     for (int h = 0; h < HALVES; h++) {
-        VF v = vf_int(dot[h]);
-        if (wide) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low[h]));
+        VF v = vf_int(wide && high_scaled(t) ? vi_add(dot[h], low[h]) : dot[h]);
+        if (wide && !high_scaled(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low[h]));
         VF u = zero_of(t) ? vf_fma(d, v, offset) : vf_mul(d, v);
         acc[h] = vf_fma(scale[h], u, acc[h]);
         if (has_min(t)) acc[h] = vf_fma(min[h], ds, acc[h]);

@@ -7,6 +7,10 @@
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear_codes.h"
 
+#ifndef LINEAR_HIGH_SCALED
+#define vi_total_high vi_total
+#endif
+
 enum {
     FEW_MOST = 8,                 // rows up to which codes are unpacked directly
     FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
@@ -58,7 +62,10 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, 
             UNROLL
             for (int h = 0; h < span; h++) {
                 if (bits_of(t) == 8) total.v[r][h] = run.v[r][h];
-                else total.v[r][h] = q == 0 ? vi_total(run.v[r][h]) : vi_add(total.v[r][h], vi_total(run.v[r][h]));
+                else {
+                    VI part = planes == 2 && r % 2 == 0 ? vi_total_high(run.v[r][h]) : vi_total(run.v[r][h]);
+                    total.v[r][h] = q == 0 ? part : vi_add(total.v[r][h], part);
+                }
             }
         }
     }
