@@ -287,9 +287,24 @@ CUDA_KERNEL(ops_topk, ops_row_args, NORM_THREADS) {
 
 // ---- of the step ---------------------------------------------------------------------------------------
 CUDA_KERNEL(ops_lists, ops_list_args, THREADS) {
-    int n = *a.n;
-    for (int i = blockIdx.x * THREADS + threadIdx.x; i < n; i += gridDim.x * THREADS) {
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < a.n; i += gridDim.x * THREADS) {
         const int32_t *e = a.edits + 4 * i;
+        a.slots[e[0] * a.stride + e[1]] = e[2];
+        a.at[e[0] * a.stride + e[1]] = e[3];
+    }
+}
+
+CUDA_KERNEL(ops_inputs, ops_inputs_args, THREADS) {
+    for (int i = threadIdx.x; i < a.words; i += THREADS) {
+        int32_t v = a.word[i];
+        if (i >= a.tok && i < a.tok + a.rows && v < 0 && a.ids) {
+            int32_t id = a.ids[-1 - v];
+            v = id < 0 ? 0 : id; // as sample_feed
+        }
+        a.to[i] = v;
+    }
+    for (int i = threadIdx.x; i < a.n_edits; i += THREADS) {
+        const int32_t *e = a.word + a.edits + 4 * i;
         a.slots[e[0] * a.stride + e[1]] = e[2];
         a.at[e[0] * a.stride + e[1]] = e[3];
     }

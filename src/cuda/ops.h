@@ -91,11 +91,22 @@ typedef struct ops_owned_args {
     float *out;
 } ops_owned_args;
 
-typedef struct ops_list_args { // changes of the sequences' slot lists: [*n, 4] sequence, index, slot, position
-    const int32_t *n, *edits;
+typedef struct ops_list_args { // changes of the sequences' slot lists: [n, 4] sequence, index, slot, position
+    const int32_t *edits;
+    int32_t *slots, *at;   // [sequences, stride]
+    int64_t stride, n;
+} ops_list_args;
+
+// Inputs of a step that travel with the launch, to `to`; and what sample_feed and ops_lists do for others. One block.
+enum { OPS_INLINE = 960 }; // words: a launch takes 4096 bytes
+typedef struct ops_inputs_args {
+    int32_t *to;
+    const int32_t *ids;    // of choices, or NULL
     int32_t *slots, *at;   // [sequences, stride]
     int64_t stride;
-} ops_list_args;
+    int32_t words, tok, rows, edits, n_edits, pad; // tok, edits: where in `word` the [rows] tokens and the changes begin
+    int32_t word[OPS_INLINE];
+} ops_inputs_args;
 
 typedef struct ops_pick_args { // greedy: the first largest value of each row, NaN never
     const float *x;

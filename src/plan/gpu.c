@@ -179,7 +179,7 @@ static int64_t count_edits(const plan *p) {
     return n;
 }
 
-static int64_t write_edits(plan *p, int32_t *to) {
+static void write_edits(plan *p, int32_t *to) {
     gpu_plan *g = p->gpu;
     int64_t slots = p->limits.max_slots, n = 0;
     for (int64_t i = 0; i < p->step.n_seqs; i++) {
@@ -191,13 +191,12 @@ static int64_t write_edits(plan *p, int32_t *to) {
         }
         g->seen[i] = (gpu_seen){s->n, s->version, true};
     }
-    return n;
 }
 
 // ---- the inputs of a step ------------------------------------------------------------------------------------
 // The parts of the one transfer; the same for equal row counts, so that graphs find them.
 typedef struct layout {
-    size_t in[INPUT_COUNT], seqs, count, edits, bytes;
+    size_t in[INPUT_COUNT], seqs, edits, bytes;
 } layout;
 
 static size_t part(layout *l, size_t bytes) {
@@ -210,7 +209,6 @@ static layout lay_out(const plan *p, int64_t edits) {
     const plan_step *s = &p->step;
     layout l = {0};
     for (int i = 0; i < INPUT_COUNT; i++) l.in[i] = part(&l, (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
-    l.count = part(&l, sizeof(int32_t));
     l.seqs = part(&l, (size_t)s->n_seqs * sizeof(cuda_seq));
     l.edits = part(&l, (size_t)edits * 4 * sizeof(int32_t));
     return l;
@@ -266,40 +264,56 @@ static void write_seqs(plan *p, cuda_seq *to) {
     while (g->chunks < most) g->chunks = g->chunks < 8 ? g->chunks * 2 : g->chunks + g->chunks / 4 / 2 * 2; // 1 2 4 8 10 12 14 16 20 ...
 }
 
+static void write_inputs(plan *p, const layout *l, char *to) {
+    const plan_step *s = &p->step;
+    for (int i = 0; i < INPUT_COUNT; i++)
+        if (s->in[i]) memcpy(to + l->in[i], s->in[i], (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
+    write_seqs(p, (cuda_seq *)(void *)(to + l->seqs));
+    write_edits(p, (int32_t *)(void *)(to + l->edits));
+}
+
+// Few of them go with a launch: a transfer takes the device longer to begin and to end than a small model's layer.
+static tl_status send_inline(plan *p, const layout *l, int64_t edits, tl_error *err) {
+    gpu_plan *g = p->gpu;
+    const plan_step *s = &p->step;
+    ops_inputs_args a = {.to = g->input, .ids = s->chosen, .slots = g->lists, .at = edits ? (int32_t *)g->lists + p->limits.max_slots : NULL, .stride = 2 * p->limits.max_slots,
+                         .words = (int32_t)(l->bytes / sizeof(int32_t)), .tok = (int32_t)(l->in[INPUT_TOK] / sizeof(int32_t)), .rows = (int32_t)s->rows,
+                         .edits = (int32_t)(l->edits / sizeof(int32_t)), .n_edits = (int32_t)edits};
+    write_inputs(p, l, (char *)a.word);
+    return cuda_launch(g->d, "ops_inputs", 1, 1, 1, 256, 0, &a, sizeof a, 0, err);
+}
+
+static tl_status send_copied(plan *p, const layout *l, int64_t edits, tl_error *err) {
+    gpu_plan *g = p->gpu;
+    const plan_step *s = &p->step;
+    char *d = g->input;
+    g->turn = !g->turn;
+    TL_TRY(cuda_point_wait(g->d, g->sent[g->turn], err));
+    write_inputs(p, l, g->host[g->turn]);
+    TL_TRY(cuda_send(g->d, d, g->host[g->turn], l->bytes, err));
+    TL_TRY(cuda_point_mark(g->d, g->sent[g->turn], err));
+    if (s->chosen) TL_TRY(cuda_feed(g->d, (int32_t *)(void *)(d + l->in[INPUT_TOK]), s->rows, s->chosen, err));
+    if (!edits) return TL_OK;
+    ops_list_args a = {.n = edits, .edits = (const int32_t *)(const void *)(d + l->edits), .slots = g->lists, .at = (int32_t *)g->lists + p->limits.max_slots, .stride = 2 * p->limits.max_slots};
+    return cuda_launch(g->d, "ops_lists", edits > 256 ? 4 : 1, 1, 1, 256, 0, &a, sizeof a, 0, err);
+}
+
 static tl_status send_inputs(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     const plan_step *s = &p->step;
     TL_TRY(list_room(p, s->n_seqs, err));
-    layout l = lay_out(p, count_edits(p));
+    int64_t edits = count_edits(p);
+    layout l = lay_out(p, edits);
     TL_TRY(input_room(p, l.bytes, err));
-    g->turn = !g->turn;
-    TL_TRY(cuda_point_wait(g->d, g->sent[g->turn], err));
-    char *h = g->host[g->turn], *d = g->input;
-    for (int i = 0; i < INPUT_COUNT; i++)
-        if (s->in[i]) memcpy(h + l.in[i], s->in[i], (size_t)(i == INPUT_OUT ? s->outs : s->rows) * sizeof(int32_t));
-    for (int i = 0; i < 2; i++) g->n_tiles[i] = count_tiles(p, i == 1);
-    write_seqs(p, (cuda_seq *)(void *)(h + l.seqs));
-    *(int32_t *)(void *)(h + l.count) = (int32_t)write_edits(p, (int32_t *)(void *)(h + l.edits));
+    char *d = g->input;
     g->seqs_device = (const cuda_seq *)(const void *)(d + l.seqs);
-    g->count_device = (const int32_t *)(const void *)(d + l.count);
-    g->edits_device = (const int32_t *)(const void *)(d + l.edits);
     g->n_seqs = s->n_seqs;
+    for (int i = 0; i < 2; i++) g->n_tiles[i] = count_tiles(p, i == 1);
     for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)(uintptr_t)(d + l.in[p->values[p->input_values[i]].input]);
-    TL_TRY(cuda_send(g->d, g->input, h, l.bytes, err));
-    TL_TRY(cuda_point_mark(g->d, g->sent[g->turn], err));
-    return s->chosen ? cuda_feed(g->d, (int32_t *)(void *)(d + l.in[INPUT_TOK]), s->rows, s->chosen, err) : TL_OK;
+    return l.bytes <= OPS_INLINE * sizeof(int32_t) ? send_inline(p, &l, edits, err) : send_copied(p, &l, edits, err);
 }
 
 // ---- replay ------------------------------------------------------------------------------------------------
-static tl_status launch_step(plan *p, tl_error *err) {
-    gpu_plan *g = p->gpu;
-    if (g->lists) {
-        ops_list_args a = {.n = g->count_device, .edits = g->edits_device, .slots = g->lists, .at = (int32_t *)g->lists + p->limits.max_slots, .stride = 2 * p->limits.max_slots};
-        TL_TRY(cuda_launch(g->d, "ops_lists", p->step.rows > 256 ? 4 : 1, 1, 1, 256, 0, &a, sizeof a, 0, err));
-    }
-    return gpu_launch_all(p, err);
-}
-
 static bool same_key(const gpu_key *a, const gpu_key *b) { return a->rows == b->rows && a->outs == b->outs && a->chunks == b->chunks && a->tiles == b->tiles && a->n_seqs == b->n_seqs; }
 
 static gpu_recorded *find_graph(gpu_plan *g, const gpu_key *key) {
@@ -317,7 +331,7 @@ static gpu_recorded *find_graph(gpu_plan *g, const gpu_key *key) {
 static tl_status record(plan *p, gpu_recorded *r, tl_error *err) {
     gpu_plan *g = p->gpu;
     TL_TRY(cuda_record_begin(g->d, err));
-    tl_status st = launch_step(p, err);
+    tl_status st = gpu_launch_all(p, err);
     if (st == TL_OK) return cuda_record_end(g->d, &r->graph, err);
     cuda_record_end(g->d, NULL, NULL);
     return st;
@@ -327,10 +341,10 @@ static tl_status record(plan *p, gpu_recorded *r, tl_error *err) {
 static tl_status run_kernels(plan *p, tl_error *err) {
     gpu_plan *g = p->gpu;
     gpu_key key = {p->step.rows, p->step.outs, g->chunks, g->n_tiles[0] << 12 | g->n_tiles[1], g->n_seqs};
-    if (g->no_graphs || p->profile || p->step.rows > 256) return launch_step(p, err);
+    if (g->no_graphs || p->profile || p->step.rows > 256) return gpu_launch_all(p, err);
     gpu_recorded *r = find_graph(g, &key);
     r->used = ++g->clock;
-    if (!r->graph && r->seen++ == 0) return launch_step(p, err);
+    if (!r->graph && r->seen++ == 0) return gpu_launch_all(p, err);
     if (!r->graph) TL_TRY(record(p, r, err));
     return cuda_replay(g->d, r->graph, err);
 }

@@ -61,8 +61,6 @@ struct gpu_plan {
     int turn;
     void *input;
     size_t input_room;
-    int32_t *edit_count;   // in `host`
-    const int32_t *edits_device, *count_device;
     const cuda_seq *seqs_device;
     int32_t n_tiles[2];    // runs of rows of one sequence: of all rows, of the outputs'
     int64_t n_seqs, max_seqs;
