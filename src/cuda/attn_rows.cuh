@@ -73,21 +73,31 @@ template <int NV, bool ONE> struct rows_block {
 
     // The loaded chunk; its partial to `to`, [2 + VALUES][group].
     DEV_MEMBER void compute(const cuda_seq &seq, int c, bool active, int lo, int hi, const uint32_t *bits, float *to) const {
+        if (group <= 8) compute_of<1>(seq, c, active, lo, hi, bits, to);
+        else compute_of<2>(seq, c, active, lo, hi, bits, to);
+    }
+    template <int R> DEV_MEMBER void compute_of(const cuda_seq &seq, int c, bool active, int lo, int hi, const uint32_t *bits, float *to) const { // R times 8 vectors
         const int g = lane >> 2, t = lane & 3, base = first_entry(seq, c), stride = attn_stride(dk);
-        float x[2][4], m[2] = {ATTN_NONE, ATTN_NONE}, l[2] = {0.0f, 0.0f};
+        float x[2][4], m[R], l[R];
+#pragma unroll
+        for (int r = 0; r < R; r++) m[r] = ATTN_NONE, l[r] = 0.0f;
         cp_async_wait<0>();
         __syncthreads();
         if (active) {
             attn_scores_of<2>(q_hi, q_lo, k + warp * 16 * stride, a.dk, lane, x);
-            const int from[2] = {lo - base, lo - base}, until[2] = {hi - base, hi - base};
-            const uint32_t *const words[2] = {bits, bits};
-            attn_score<2, 2>(a, warp * 16, from, until, words, base, lane, x, m);
-            if (t == 0) tops[g * 4 + warp] = m[0], tops[(g + 8) * 4 + warp] = m[1];
+            int from[R], until[R];
+            const uint32_t *words[R];
+#pragma unroll
+            for (int r = 0; r < R; r++) from[r] = lo - base, until[r] = hi - base, words[r] = bits;
+            attn_score<2, R>(a, warp * 16, from, until, words, base, lane, x, m);
+#pragma unroll
+            for (int r = 0; r < R; r++)
+                if (t == 0) tops[(g + 8 * r) * 4 + warp] = m[r];
         }
         __syncthreads();
         if (active) {
 #pragma unroll
-            for (int r = 0; r < 2; r++) {
+            for (int r = 0; r < R; r++) {
                 float4 w = *(const float4 *)(tops + (g + 8 * r) * 4);
                 m[r] = fmaxf(fmaxf(w.x, w.y), fmaxf(w.z, w.w));
                 float from = m[r] == ATTN_NONE ? 0.0f : m[r];
@@ -101,18 +111,21 @@ template <int NV, bool ONE> struct rows_block {
         if (!active) return;
         attn_part part;
 #pragma unroll
-        for (int e = 0; e < 4; e++) ldmatrix4(part.p[e], weights + (lane / 8 % 2 * 8 + lane % 8) * attn_stride(ATTN_ENTRIES) + lane / 16 * 16 + e * 32);
+        for (int e = 0; e < 4; e++) {
+            ldmatrix4(part.p[e], weights + ((R == 2 ? lane / 8 % 2 * 8 : 0) + lane % 8) * attn_stride(ATTN_ENTRIES) + lane / 16 * 16 + e * 32);
+            if (R == 1) part.p[e][1] = part.p[e][3] = 0; // of vectors that are not there
+        }
         if (warp == 0) {
 #pragma unroll
             for (int n = 0; n < 8; n++)
 #pragma unroll
-                for (int r = 0; r < 2; r++) {
+                for (int r = 0; r < R; r++) {
                     uint32_t h = part.p[n / 2][n % 2 * 2 + r];
                     l[r] += f16_float(h);
                     l[r] += f16_float(h >> 16);
                 }
 #pragma unroll
-            for (int r = 0; r < 2; r++) {
+            for (int r = 0; r < R; r++) {
                 attn_sum_lanes(&l[r]);
                 if (t == 0 && g + 8 * r < group) to[g + 8 * r] = m[r], to[group + g + 8 * r] = l[r];
             }
@@ -124,27 +137,34 @@ template <int NV, bool ONE> struct rows_block {
 #pragma unroll
             for (int i = 0; i < 8; i++) {
                 int d = n * 16 + i / 4 * 8 + 2 * t + i % 2, vector = g + i % 4 / 2 * 8;
-                if (vector < group) to[(2 + d) * group + vector] = o[i / 4][i % 4];
+                if ((R == 2 || i % 4 < 2) && vector < group) to[(2 + d) * group + vector] = o[i / 4][i % 4];
             }
         }
     }
 
     // Folds n partials into acc, the i-th at from + i * step floats: a thread has one vector, and values dim(0), dim(1), ..
     DEV_MEMBER int vector() const { return (int)threadIdx.x % ATTN_VECTORS; }
-    DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; }
+    DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; } // below VALUES where j * 8 * teams is
     DEV_MEMBER void fold(const float *from, int64_t step, int n) {
+        if (teams == 4) fold_of<(PER_THREAD + 3) / 4>(from, step, n);
+        else fold_of<PER_THREAD>(from, step, n);
+    }
+    template <int N> DEV_MEMBER void fold_of(const float *from, int64_t step, int n) { // at most N values a thread
         if (vector() >= group || n <= 0) return;
         from += vector();
         float m = from[0], l = from[group];
+        int first = (2 + dim(0)) * group, next = 8 * teams * group;
 #pragma unroll 1
         for (int c = 0; c < n; c++) {
-            const float *values = from + 2 * group;
-            float keep, add, now_m = m, now_l = l;
+            float keep, add, now_m = m, now_l = l, values[N];
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                if (j * 8 * teams < VALUES) values[j] = from[first + j * next];
             if (c + 1 < n) from += step, m = from[0], l = from[group];
             if (!attn_fold(now_m, now_l, &top, &total, &keep, &add)) continue;
 #pragma unroll
-            for (int j = 0; j < PER_THREAD; j++)
-                if (dim(j) < VALUES) acc[j] = fmaf(values[dim(j) * group], add, acc[j] * keep);
+            for (int j = 0; j < N; j++)
+                if (j * 8 * teams < VALUES) acc[j] = fmaf(values[j], add, acc[j] * keep);
         }
     }
 
@@ -153,8 +173,10 @@ template <int NV, bool ONE> struct rows_block {
         float scale = attn_scale(a, head0 + vector(), top, total);
         float *out = a.out + row * a.out_stride + (int64_t)(head0 + vector()) * a.dv;
 #pragma unroll
-        for (int j = 0; j < PER_THREAD; j++)
+        for (int j = 0; j < PER_THREAD; j++) {
+            if (j * 8 * teams >= VALUES) break;
             if (dim(j) < a.dv) out[dim(j)] = acc[j] * scale;
+        }
     }
 
     DEV_MEMBER bool come_last(int index) const {
@@ -170,39 +192,77 @@ template <int NV, bool ONE> struct rows_block {
     }
 
     // ---- a row alone, with its rotations and stores ---------------------------------------------------------
-    // Queries head0 .. to shared memory, rotated.
-    DEV_MEMBER void load_rotated(const fused_task &q) const {
-        int stride = attn_stride(dk), pairs = dk / 2, i = (int)threadIdx.x / pairs, pair = (int)threadIdx.x - i * pairs;
-        int step = (int)blockDim.x / pairs, rest = (int)blockDim.x - step * pairs;
-#pragma unroll 1
-        while (i < group) { // the other vectors' results are not read
-            const float *h = q.x + (int64_t)(head0 + i) * a.dk;
-            int d = pair * 2;
-            float x0 = rotated(q, h, q.cs, min(d, a.dk - 1)), x1 = rotated(q, h, q.cs, min(d + 1, a.dk - 1));
-            attn_put_q(d < a.dk ? x0 : 0.0f, d + 1 < a.dk ? x1 : 0.0f, q_hi + i * stride + d * 2, q_lo + i * stride + d * 2);
-            i += step, pair += rest;
-            if (pair >= pairs) pair -= pairs, i++;
-        }
+    // Of a thread's first pair of a query and first element of keys and values all that can be is worked out before the kernel in front has
+    // ended, and what it left is asked for together. i: vector and pair; entries of keys, then values, each in whole warps.
+    struct query_pair {
+        int i, pair;
+        rotation r[2];
+        DEV_MEMBER query_pair(const fused_task &q, int head0, int dk, int vector, int p)
+            : i(vector), pair(p), r{rotation(q, (head0 + vector) * dk, min(2 * p, dk - 1)), rotation(q, (head0 + vector) * dk, min(2 * p + 1, dk - 1))} {}
+    };
+    DEV_MEMBER void put_query(const query_pair &p, const float4 v[2]) const {
+        int d = p.pair * 2, at = p.i * attn_stride(dk) + d * 2;
+        attn_put_q(d < a.dk ? p.r[0].value(v[0]) : 0.0f, d + 1 < a.dk ? p.r[1].value(v[1]) : 0.0f, q_hi + at, q_lo + at);
     }
 
     // This head's keys and values of the row: into the cache, by one of the blocks, and into the chunk that reads them, with zeros behind.
-    DEV_MEMBER void fresh(const attn_one_args &one, bool active, bool writes) const {
+    struct fresh_element {
+        int value, d, width;
+        rotation r;
+        DEV_MEMBER fresh_element(const attn_one_args &one, int kv, int keys, int i)
+            : value(i >= keys), d(i - (value ? keys : 0)), width(value ? one.a.dv : one.a.dk), r(value ? one.v : one.k, kv * width, min(d, width - 1)) {}
+    };
+    DEV_MEMBER void put_fresh(const attn_one_args &one, const fresh_element &f, float4 x, int entry, bool writes) const {
+        const fused_task &task = f.value ? one.v : one.k;
+        int padded = f.value ? VALUES : dk;
+        float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * f.width + f.d, f.d < f.width ? f.r.value(x) : 0.0f,
+                                     writes && f.d < f.width && own >= 0);
+        if (entry < 0) return;
+        unsigned char *to = (f.value ? v : k) + entry * attn_stride(padded);
+        if (f.d < padded) *(uint16_t *)(to + f.d * 2) = f.d < f.width ? (uint16_t)float_f16(stored) : 0;
+        if (f.d == f.width - 1)
+            for (int e = (f.width + 31) / 32 * 32; e < padded; e++) *(uint16_t *)(to + e * 2) = 0;
+    }
+    DEV_MEMBER float4 load_fresh(const attn_one_args &one, const fresh_element &f) const { return f.value ? f.r.load(one.v, one.v.x, one.v.cs) : f.r.load(one.k, one.k.x, one.k.cs); }
+
+    DEV_MEMBER int fresh_entry(bool active) const { // of this team's chunk, or -1
         uint32_t low = active ? s->fresh[team][0] : 0, high = active ? s->fresh[team][1] : 0;
-        int entry = low ? __ffs((int)low) - 1 : high ? __ffs((int)high) + 31 : -1, keys = (a.dk + 31) / 32 * 32, all = keys + (a.dv + 31) / 32 * 32;
+        return low ? __ffs((int)low) - 1 : high ? __ffs((int)high) + 31 : -1;
+    }
+
+    // The first time: queries too, behind dev_wait().
+    DEV_MEMBER void take(const attn_one_args &one, bool active, bool first, bool writes) const {
+        int entry = fresh_entry(active), keys = (a.dk + 31) / 32 * 32, all = keys + (a.dv + 31) / 32 * 32, i = thread;
         writes = writes && team == 0;
-        if (entry < 0 && !writes) return;
+        bool takes = entry >= 0 || writes;
+        fresh_element f(one, kv, keys, i);
+        if (first) {
+            int pairs = dk / 2, vector = (int)threadIdx.x / pairs, pair = (int)threadIdx.x - vector * pairs, step = (int)blockDim.x / pairs, rest = (int)blockDim.x - step * pairs;
+            query_pair p(one.q, head0, a.dk, vector, pair);
+            f.r.keep(), p.r[0].keep(), p.r[1].keep();
+            dev_wait();
+            float4 x[2], y = make_float4(0, 0, 0, 0);
+            bool mine = vector < group; // the other vectors' results are not read
+            if (mine) x[0] = p.r[0].load(one.q, one.q.x, one.q.cs), x[1] = p.r[1].load(one.q, one.q.x, one.q.cs);
+            if (takes && i < all) y = load_fresh(one, f);
+            if (mine) put_query(p, x);
+            if (takes && i < all) put_fresh(one, f, y, entry, writes);
+            i += 128;
 #pragma unroll 1
-        for (int i = thread; i < all; i += 128) { // whole warps
-            bool value = i >= keys;
-            const fused_task &task = value ? one.v : one.k;
-            int d = value ? i - keys : i, width = value ? a.dv : a.dk, padded = value ? VALUES : dk;
-            float x = rotated(task, task.x + kv * width, task.cs, min(d, width - 1));
-            float stored = store_element(task.type, (unsigned char *)task.state + own * task.slot_bytes, task.at + kv * width + d, d < width ? x : 0.0f, writes && d < width && own >= 0);
-            unsigned char *to = (value ? v : k) + entry * attn_stride(padded);
-            if (entry < 0) continue;
-            if (d < padded) *(uint16_t *)(to + d * 2) = d < width ? (uint16_t)float_f16(stored) : 0;
-            if (d == width - 1)
-                for (int e = (width + 31) / 32 * 32; e < padded; e++) *(uint16_t *)(to + e * 2) = 0;
+            while (vector < group) {
+                vector += step, pair += rest;
+                if (pair >= pairs) pair -= pairs, vector++;
+                if (vector >= group) break;
+                query_pair more(one.q, head0, a.dk, vector, pair);
+                x[0] = more.r[0].load(one.q, one.q.x, one.q.cs), x[1] = more.r[1].load(one.q, one.q.x, one.q.cs);
+                put_query(more, x);
+            }
+        }
+        if (!takes) return;
+#pragma unroll 1
+        for (; i < all; i += 128) { // whole warps
+            fresh_element more(one, kv, keys, i);
+            put_fresh(one, more, load_fresh(one, more), entry, writes);
         }
     }
 
@@ -231,11 +291,7 @@ template <int NV, bool ONE> struct rows_block {
             bool active = c + team < n;
             if (c != first) __syncthreads(); // partials have been folded
             load(seq, c0 + c + team, active, lo, hi);
-            if (ONE && c == first) {
-                dev_wait();
-                load_rotated(one->q);
-            }
-            if (ONE) fresh(*one, active, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
+            if (ONE) take(*one, active, c == first, c == 0 && head0 % (a.heads / a.kv_heads) == 0);
             compute(seq, c0 + c + team, active, lo, hi, bits, split ? work + (c + team) * part : (float *)k);
             __syncthreads();
             if (!split) fold(shared_part, team_bytes / 4, min(teams, n - c));

@@ -69,6 +69,7 @@ DEV dev_place dev_place_of(void *p) {
     asm volatile("" : "+r"(at));
     return at;
 }
+DEV void dev_keep(int &x) { asm volatile("" : "+r"(x)); } // x is worked out here, not where it is used
 // 16 bytes from global to shared memory in the background; zeros when not `valid` (src is not read then).
 DEV void cp_async16_to(dev_place dst, const void *src) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory"); }
 DEV void cp_async16_if(dev_place dst, const void *src, bool valid) {

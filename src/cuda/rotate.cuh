@@ -5,15 +5,26 @@
 #include "cuda/fused/args.h"
 #include "cuda/layout.h"
 
-// Element e of a head at h, rotated with cs where it is. All is asked for before anything is waited for.
+// Element e of a head at x + h, rotated where it is: where its operands are, then they, then its value.
+struct rotation {
+    int own, other, pair, turned, second;
+    DEV_MEMBER rotation(const fused_task &t, int h, int e) {
+        int half = t.rot / 2;
+        turned = e < t.rot, second = turned && (t.interleaved ? e & 1 : e >= half);
+        pair = !turned ? 0 : t.interleaved ? e >> 1 : second ? e - half : e;
+        own = h + e, other = h + (!turned ? e : t.interleaved ? e ^ 1 : second ? pair : pair + half);
+    }
+    DEV_MEMBER void keep() { dev_keep(own), dev_keep(other), dev_keep(pair), dev_keep(turned), dev_keep(second); }
+    DEV_MEMBER float4 load(const fused_task &t, const float *x, const float *cs) const {
+        float4 v = make_float4(__ldcg(x + own), __ldcg(x + other), 1.0f, 0.0f);
+        if (t.rot) v.z = __ldcg(cs + pair), v.w = __ldcg(cs + t.rot / 2 + pair);
+        return v;
+    }
+    DEV_MEMBER float value(float4 v) const { return !turned ? v.x : second ? v.y * v.w + v.x * v.z : v.x * v.z - v.y * v.w; }
+};
 DEV float rotated(const fused_task &t, const float *h, const float *cs, int e) {
-    int half = t.rot / 2;
-    bool turned = e < t.rot, second = turned && (t.interleaved ? e & 1 : e >= half);
-    int pair = !turned ? 0 : t.interleaved ? e >> 1 : second ? e - half : e;
-    int other = !turned ? e : t.interleaved ? e ^ 1 : second ? pair : pair + half;
-    float own = __ldcg(h + e), x = __ldcg(h + other), c = 1.0f, s = 0.0f;
-    if (t.rot) c = __ldcg(cs + pair), s = __ldcg(cs + half + pair);
-    return !turned ? own : second ? x * s + own * c : own * c - x * s;
+    rotation r(t, 0, e);
+    return r.value(r.load(t, h, cs));
 }
 
 // A row's element `at` to the slot's bytes `row`; Q8_0: by the 32 lanes of a warp, of which each has one element of a block.
