@@ -145,7 +145,26 @@ template <int NV, bool ONE> struct rows_block {
     // Folds n partials into acc, the i-th at from + i * step floats: a thread has one vector, and values dim(0), dim(1), ..
     DEV_MEMBER int vector() const { return (int)threadIdx.x % ATTN_VECTORS; }
     DEV_MEMBER int dim(int j) const { return (int)threadIdx.x / ATTN_VECTORS + j * 8 * teams; } // below VALUES where j * 8 * teams is
-    DEV_MEMBER void fold(const float *from, int64_t step, int n) {
+    DEV_MEMBER void fold(const float *from, int64_t step, int n) { // in shared memory
+        if (vector() >= group || n <= 0) return;
+        from += vector();
+        float m = from[0], l = from[group];
+        int first = (2 + dim(0)) * group, next = 8 * teams * group;
+#pragma unroll 1
+        for (int c = 0; c < n; c++) {
+            const float *values = from + first;
+            float keep, add, now_m = m, now_l = l;
+            if (c + 1 < n) from += step, m = from[0], l = from[group];
+            if (!attn_fold(now_m, now_l, &top, &total, &keep, &add)) continue;
+#pragma unroll
+            for (int j = 0; j < PER_THREAD; j++) {
+                if (j * 8 * teams >= VALUES) break;
+                acc[j] = fmaf(*values, add, acc[j] * keep);
+                values += next;
+            }
+        }
+    }
+    DEV_MEMBER void fold_far(const float *from, int64_t step, int n) { // in global memory: a chunk's values are asked for together
         if (teams == 4) fold_of<(PER_THREAD + 3) / 4>(from, step, n);
         else fold_of<PER_THREAD>(from, step, n);
     }
@@ -298,7 +317,7 @@ template <int NV, bool ONE> struct rows_block {
         }
         if (split) {
             if (!come_last(index)) return;
-            fold(work, part, n);
+            fold_far(work, part, n);
         }
         finish(row);
     }

@@ -2,7 +2,7 @@
 // waits for it.
 //
 // Values lie in the workspace as stage.c laid them out; kernels run one after the other, so what may share memory on the
-// CPU may here. A step's inputs travel in one transfer. The sequences' slot lists are mirrored on the device: a step
+// CPU may here. A step's inputs travel in one transfer, or with a launch. The sequences' slot lists are mirrored on the device: a step
 // sends only what changed in them. Launches of a shape that comes again (rows, outputs, length of the lists) are recorded
 // as a graph and replayed.
 #include "plan/gpu.h"
