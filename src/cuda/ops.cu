@@ -286,12 +286,13 @@ CUDA_KERNEL(ops_topk, ops_row_args, NORM_THREADS) {
 }
 
 // ---- of the step ---------------------------------------------------------------------------------------
+DEV void change_list(const int32_t *e, int32_t *slots, int32_t *at, int64_t stride) { // e: sequence, index, slot, position
+    slots[e[0] * stride + e[1]] = e[2];
+    at[e[0] * stride + e[1]] = e[3];
+}
+
 CUDA_KERNEL(ops_lists, ops_list_args, THREADS) {
-    for (int i = blockIdx.x * THREADS + threadIdx.x; i < a.n; i += gridDim.x * THREADS) {
-        const int32_t *e = a.edits + 4 * i;
-        a.slots[e[0] * a.stride + e[1]] = e[2];
-        a.at[e[0] * a.stride + e[1]] = e[3];
-    }
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < a.n; i += gridDim.x * THREADS) change_list(a.edits + 4 * i, a.slots, a.at, a.stride);
 }
 
 CUDA_KERNEL(ops_inputs, ops_inputs_args, THREADS) {
@@ -303,11 +304,7 @@ CUDA_KERNEL(ops_inputs, ops_inputs_args, THREADS) {
         }
         a.to[i] = v;
     }
-    for (int i = threadIdx.x; i < a.n_edits; i += THREADS) {
-        const int32_t *e = a.word + a.edits + 4 * i;
-        a.slots[e[0] * a.stride + e[1]] = e[2];
-        a.at[e[0] * a.stride + e[1]] = e[3];
-    }
+    for (int i = threadIdx.x; i < a.n_edits; i += THREADS) change_list(a.word + a.edits + 4 * i, a.slots, a.at, a.stride);
 }
 
 CUDA_KERNEL(ops_pick, ops_pick_args, NORM_THREADS) {
