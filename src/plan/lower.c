@@ -21,6 +21,7 @@ typedef struct lowering {
     int32_t *as_f32;     // [n_nodes]: value of a float32 copy, -1: none
     struct quant_memo { int32_t x, out; int64_t offset, stride, k; act_kind kind; ir_sym sym; int64_t fixed; } *quants;
     size_t n_quants, cap_quants;
+    uint8_t *wide;       // [n_nodes]: the product reads 16-bit activations, if its weights are in blocks of 32
 } lowering;
 
 // Room for one more element of an array in the arena.
@@ -286,20 +287,59 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, in
     return TL_OK;
 }
 
-// Weights in blocks of 32 are about as fine as activations of 8 bits, so the latter's error shows. It comes mostly from what
-// attention and elementwise products make, where few values of a block are large (a norm's outputs are even): these are
-// quantized to 16 bits. Formats in blocks of 256 lose more by themselves.
-static bool wants_wide(const ir_node *n) {
-    ir_op from = n->in[0].node->op;
-    return dtype_table[n->u.weight->type].block_values == 32 && (from == IR_ATTENTION || from == IR_MAP || from == IR_FUSED);
+// ---- 16-bit activations ------------------------------------------------------------------------------
+// The products whose results attention keeps (keys and values) read 16-bit activations: they are few weights, and measured
+// (docs/performance.md, "Accuracy") their 8-bit activations cost more accuracy than those of any other product. Only weights in
+// blocks of 32: formats in blocks of 256 lose more by themselves.
+
+// Goes on from n to the products that make it: through what changes the elements of one array (biases, norms, rotations) and
+// through arrays put together, but not through sums of several (a residual stream).
+static void mark_makers(uint8_t *mark, const ir_node *n) {
+    if (n->op == IR_LINEAR) {
+        mark[n->id] = 1;
+        return;
+    }
+    if (n->op == IR_ATTENTION || n->op == IR_EINSUM || n->op == IR_EMBED || is_state(n)) return;
+    const ir_node *from = NULL;
+    int n_in = n->op == IR_ROPE ? 1 : n->n_in; // its angles are no part of what is kept
+    for (int e = 0; e < n_in; e++) {
+        const ir_node *x = n->in[e].node;
+        if (plan_leaf(x) || x == from) continue;
+        if (from && n->op != IR_ASSEMBLE) return;
+        from = x;
+    }
+    for (int e = 0; e < n_in; e++)
+        if (!plan_leaf(n->in[e].node)) mark_makers(mark, n->in[e].node);
 }
+
+static bool kept_by_attention(const ir_graph *g, const ir_state *s) {
+    for (const ir_node *x = g->first; x; x = x->next)
+        if (x->op == IR_ATTENTION && (x->state2 == s || x->state3 == s)) return true;
+    return false;
+}
+
+// A device makes the products of one input in one launch, so that there all of them read the same activations.
+static void choose_wide(lowering *l) {
+    const ir_graph *g = l->p->graph;
+    l->wide = arena_array(&l->p->mem, uint8_t, l->p->n_nodes + 1);
+    for (const ir_node *x = g->first; x; x = x->next)
+        if (x->op == IR_SCATTER && kept_by_attention(g, x->state2)) mark_makers(l->wide, x->in[1].node);
+    if (!l->p->device) return;
+    uint8_t *read = arena_array(&l->p->mem, uint8_t, l->p->n_nodes + 1);
+    for (const ir_node *x = g->first; x; x = x->next)
+        if (x->op == IR_LINEAR && l->wide[x->id]) read[x->in[0].node->id] = 1;
+    for (const ir_node *x = g->first; x; x = x->next)
+        if (x->op == IR_LINEAR) l->wide[x->id] = read[x->in[0].node->id];
+}
+
+static bool is_wide(const lowering *l, const ir_node *n) { return l->wide[n->id] && dtype_table[n->u.weight->type].block_values == 32; }
 
 static tl_status lower_linear_device(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     TL_TRY(gpu_weight_want(w, l->b, l->err));
     const plan_weight *pw = w->prepared;
     gpu_linear *a = arena_new(&l->p->mem, gpu_linear);
-    *a = (gpu_linear){.w = pw, .row0 = n->in[1].offset / w->cols, .n = n->size[n->nout - 1], .wide = pw->dm.type != DT_F32 && wants_wide(n)};
+    *a = (gpu_linear){.w = pw, .row0 = n->in[1].offset / w->cols, .n = n->size[n->nout - 1], .wide = pw->dm.type != DT_F32 && is_wide(l, n)};
     if (!gpu_takes_matrix(w, a->row0, pw)) return lower_plain(l, n, run_einsum, false);
     kernel *k = add_kernel(l, n, NULL, K_TILE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->args = a;
@@ -325,7 +365,7 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     cpu_matrix *m = &a->m;
     a->group_bytes = m->layout ? l->p->k->matrix_bytes(m->type, m->layout, m->n, m->k) / (size_t)((m->n + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP) : m->row_bytes * CPU_ROW_GROUP;
     act_kind kind = l->p->k->matrix_act(m->type);
-    if (kind == ACT_Q8 && wants_wide(n)) {
+    if (kind == ACT_Q8 && is_wide(l, n)) {
         m->wide = true;
         kind = ACT_Q16;
     }
@@ -527,6 +567,7 @@ static tl_status lower_all(lowering *l) {
     const uint8_t *live = plan_live(p);
     p->node_value = arena_array(&p->mem, int32_t, p->n_nodes + 1);
     l->as_f32 = arena_array(&p->mem, int32_t, p->n_nodes + 1);
+    choose_wide(l);
     double total = 0, done = 0;
     for (int32_t i = 0; i < p->n_nodes; i++) p->node_value[i] = l->as_f32[i] = -1;
     for (const ir_node *x = g->first; x; x = x->next)
