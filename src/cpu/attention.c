@@ -139,10 +139,10 @@ bool attn_item_done(const attn_args *a, const attn_item *it) {
     return true;
 }
 
-// A thread's scratch: scaled queries, scores, chunk and running results, one panel of converted K or V (attention_core.h).
+// A thread's scratch: scaled queries, scores, chunk and running results, a panel of converted V, or of turned K and 16 of them before (attention_core.h).
 size_t attn_scratch_bytes(const attn_args *a) {
     int64_t vectors = group_size(a) > ATTN_TILE ? group_size(a) : ATTN_TILE;
     int64_t dk = (a->dk + 15) / 16 * 16, dv = (a->dv + 15) / 16 * 16, wide = dk > dv ? dk : dv;
-    int64_t floats = vectors * (dk + ATTN_CHUNK + 2 * dv + 64) + (wide + 16) * ATTN_PANEL + 64;
+    int64_t floats = vectors * (dk + ATTN_CHUNK + 2 * dv + 64) + (wide + 16) * (ATTN_PANEL + 16) + 64;
     return (size_t)floats * 4;
 }

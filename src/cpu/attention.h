@@ -9,7 +9,7 @@
 
 enum {
     ATTN_CHUNK = 256,
-    ATTN_TILE = 48, // query vectors (rows x heads of a group) that share converted K and V; more if one row has more
+    ATTN_TILE = 96, // query vectors (rows x heads of a group) that share converted K and V; more if one row has more
     ATTN_PANEL = 32, // entries whose V are converted at a time
 };
 

@@ -34,6 +34,7 @@ typedef struct tile {
     int group, vectors;
     int64_t dk, dv;       // padded to whole vectors: strides of q and of results
     bool key_direct, value_direct; // float16 rows are read in place: too few vectors to repay a conversion
+    bool key_panels;      // keys are turned, 16 at a time: vectors enough to repay that
     const char *k, *v;    // this kv head in slot 0
     float *q;             // [vectors, dk], times scale
     float *weights;       // [vectors, WEIGHTS]: scores, then weights
@@ -78,7 +79,9 @@ static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *sc
     int group = a->heads / a->kv_heads, vectors = (int)it->rows * group;
     *t = (tile){.a = a, .it = it, .seq = &a->seqs[a->seq[it->row0]], .group = group, .vectors = vectors, .dk = padded(a->dk), .dv = padded(a->dv)};
     bool half = a->kv_type == DT_F16;
-    t->key_direct = half && vectors <= 3 * QK_ROWS && a->dk % V_N == 0;
+    bool few = vectors <= 3 * QK_ROWS;
+    t->key_direct = half && few && a->dk % V_N == 0;
+    t->key_panels = !few && t->dk <= QP_WIDEST;
     t->value_direct = half && vectors <= 2 * PV_ROWS && a->dv % V_N == 0;
     t->k = (const char *)a->k + head_bytes(a->kv_type, (int64_t)a->dk * it->kv_head);
     t->v = (const char *)a->v + head_bytes(a->kv_type, (int64_t)a->dv * it->kv_head);
@@ -188,7 +191,11 @@ static void score_some(const tile *t, int first, int n, const void *const key[QK
     else score_rows(t, false, n, q, key, out);
 }
 
-static void convert_row(const tile *t, const void *from, float *to, int64_t n, int64_t stride) {
+V_INLINE void convert_row(const tile *t, const void *from, float *to, int64_t n, int64_t stride) {
+    if (t->a->kv_type == DT_F16 && n == stride) { // the usual case
+        for (int64_t i = 0; i < n; i += V_N) v_store(to + i, v_load_f16((const uint16_t *)from + i));
+        return;
+    }
     V_NAME(load)(t->a->kv_type, from, to, n);
     for (; n < stride; n++) to[n] = 0;
 }
@@ -227,6 +234,115 @@ static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
         }
     }
 }
+
+#if QP_WIDEST
+// ---- scores of many vectors -------------------------------------------------------------------------------
+// Keys are turned 16 at a time: panel[d][16], so that the lanes of a vector are keys. A score's own lanes are then one register after
+// the other, and their sum, by halves as sums.h says, needs no shuffles.
+enum { PANEL_KEYS = 16, PANEL_VECS = PANEL_KEYS / V_N, BLOCK_VECS = PANEL_VECS < (int)QP_VECS ? PANEL_VECS : (int)QP_VECS };
+
+// out[r][c] = lane i of the sums of `rows` vectors with `vecs` vectors of keys. The first products are not added to 0: that shows
+// in the sign of a zero only, which no weight depends on.
+V_INLINE void panel_lane(int rows, int vecs, const float *q, const float *panel, int64_t dk, int i, vf out[QP_ROWS][QP_VECS]) {
+    vf y[QP_VECS];
+    V_UNROLL for (int c = 0; c < vecs; c++) {
+        y[c] = v_load(panel + c / PANEL_VECS * PANEL_KEYS * dk + c % PANEL_VECS * V_N + i * PANEL_KEYS);
+        v_keep(&y[c]);
+    }
+    V_UNROLL for (int r = 0; r < rows; r++) {
+        vf x = v_set1(q[r * dk + i]);
+        V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_mul(x, y[c]);
+    }
+    for (int64_t d = i + SUM_LANES; d < dk; d += SUM_LANES) {
+        V_UNROLL for (int c = 0; c < vecs; c++) {
+            y[c] = v_load(panel + c / PANEL_VECS * PANEL_KEYS * dk + c % PANEL_VECS * V_N + d * PANEL_KEYS);
+            v_keep(&y[c]);
+        }
+        V_UNROLL for (int r = 0; r < rows; r++) {
+            vf x = v_set1(q[r * dk + d]);
+            V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_fma(x, y[c], out[r][c]);
+        }
+    }
+}
+
+V_INLINE void panel_add(int rows, int vecs, vf a[QP_ROWS][QP_VECS], vf b[QP_ROWS][QP_VECS]) { // a += b
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int c = 0; c < vecs; c++) a[r][c] = v_add(a[r][c], b[r][c]);
+}
+
+// Lanes i, i + step, .. added by halves.
+V_INLINE void panel_sum2(int rows, int vecs, const float *q, const float *panel, int64_t dk, int i, vf out[QP_ROWS][QP_VECS]) {
+    vf other[QP_ROWS][QP_VECS];
+    panel_lane(rows, vecs, q, panel, dk, i, out);
+    panel_lane(rows, vecs, q, panel, dk, i + 8, other);
+    panel_add(rows, vecs, out, other);
+}
+V_INLINE void panel_sum4(int rows, int vecs, const float *q, const float *panel, int64_t dk, int i, vf out[QP_ROWS][QP_VECS]) {
+    vf other[QP_ROWS][QP_VECS];
+    panel_sum2(rows, vecs, q, panel, dk, i, out);
+    panel_sum2(rows, vecs, q, panel, dk, i + 4, other);
+    panel_add(rows, vecs, out, other);
+}
+V_INLINE void panel_sum8(int rows, int vecs, const float *q, const float *panel, int64_t dk, int i, vf out[QP_ROWS][QP_VECS]) {
+    vf other[QP_ROWS][QP_VECS];
+    panel_sum4(rows, vecs, q, panel, dk, i, out);
+    panel_sum4(rows, vecs, q, panel, dk, i + 2, other);
+    panel_add(rows, vecs, out, other);
+}
+
+V_INLINE void panel_tile(int rows, int vecs, const float *q, const float *panel, int64_t dk, float *out) {
+    vf s[QP_ROWS][QP_VECS], other[QP_ROWS][QP_VECS];
+    panel_sum8(rows, vecs, q, panel, dk, 0, s);
+    panel_sum8(rows, vecs, q, panel, dk, 1, other);
+    panel_add(rows, vecs, s, other);
+    V_UNROLL for (int r = 0; r < rows; r++)
+        V_UNROLL for (int c = 0; c < vecs; c++) v_store(out + r * WEIGHTS + c * V_N, s[r][c]);
+}
+
+// Scores of QP_ROWS vectors at q with `vecs` vectors of keys.
+V_INLINE void panel_scores(int vecs, const float *q, const float *panel, int64_t dk, float *out) {
+    if (dk == 64) panel_tile(QP_ROWS, vecs, q, panel, 64, out); // its loops are unrolled
+    else if (dk == 128) panel_tile(QP_ROWS, vecs, q, panel, 128, out);
+    else panel_tile(QP_ROWS, vecs, q, panel, dk, out);
+}
+static void panel_scores_wide(const float *q, const float *panel, int64_t dk, float *out) { panel_scores(QP_VECS, q, panel, dk, out); }
+static void panel_scores_block(const float *q, const float *panel, int64_t dk, float *out) { // with a block of keys
+    for (int c = 0; c < PANEL_VECS; c += BLOCK_VECS) panel_scores(BLOCK_VECS, q, panel + c * V_N, dk, out + c * V_N);
+}
+
+static void turn_keys(const tile *t, int64_t base, int j, int lo, int hi, float *to, float *rows) { // 16 from entry j of the chunk
+    const attn_args *a = t->a;
+    const int32_t *slots = t->seq->slots;
+    size_t bytes = head_bytes(a->kv_type, a->dk);
+    for (int i = 0; i < PANEL_KEYS; i++) {
+        int e = j + i < lo ? lo : j + i < hi ? j + i : hi - 1; // beside the span: any readable entry, not used
+        if (e + AHEAD < hi) ask_ahead(t->k + (size_t)slots[base + e + AHEAD] * a->k_slot_bytes, bytes);
+        convert_row(t, t->k + (size_t)slots[base + e] * a->k_slot_bytes, rows + i * t->dk, a->dk, t->dk);
+    }
+    for (int64_t d = 0; d < t->dk; d += PANEL_KEYS) v_turn(rows + d, t->dk, to + d * PANEL_KEYS);
+}
+
+_Static_assert(2 * PANEL_KEYS == 32, "two blocks' entries are one word of bits");
+static void score_panels(const tile *t, int64_t base, int lo, int hi) {
+    int64_t block = PANEL_KEYS * t->dk;
+    float *panel[2] = {t->panel, t->panel + block}, *rows = t->panel + 2 * block;
+    for (int j = lo / 32 * 32; j < hi; j += 32) {
+        for (int b = 0; b < 2 && j + b * PANEL_KEYS < hi; b++) turn_keys(t, base, j + b * PANEL_KEYS, lo, hi, panel[b], rows);
+        for (int v = 0; v < t->vectors; v += QP_ROWS) {
+            int first = v + QP_ROWS <= t->vectors ? v : t->vectors - QP_ROWS; // the last ones: some are done twice
+            const float *q = t->q + first * t->dk;
+            float *out = t->weights + (int64_t)first * WEIGHTS + j;
+            uint32_t any = 0;
+            for (int i = first; i < first + QP_ROWS; i++) any |= t->bits[i][j / 32];
+            bool reads[2] = {any & 0xffff, any >> 16};
+            if (reads[0] && reads[1] && (int)QP_VECS > BLOCK_VECS) panel_scores_wide(q, panel[0], t->dk, out);
+            else
+                for (int b = 0; b < 2; b++)
+                    if (reads[b]) panel_scores_block(q, panel[b], t->dk, out + b * PANEL_KEYS);
+        }
+    }
+}
+#endif
 
 // ---- weights -----------------------------------------------------------------------------------------------
 // Scores of one vector to weights relative to their maximum.
@@ -370,7 +486,11 @@ static void attend_chunk(tile *t, int64_t chunk) {
     memset(t->part, 0, (size_t)(t->vectors * t->dv) * sizeof *t->part);
     memset(t->sum, 0, (size_t)t->vectors * sizeof *t->sum);
     if (!mark_chunk(t, base, &lo, &hi)) return;
-    score_chunk(t, base, lo, hi);
+#if QP_WIDEST
+    if (t->key_panels) score_panels(t, base, lo, hi);
+    else
+#endif
+        score_chunk(t, base, lo, hi);
     for (int i = 0; i < t->vectors; i++) weigh(t, i, lo, hi);
     value_chunk(t, base, lo, hi);
 }

@@ -26,9 +26,8 @@ V_INLINE vf v_exp(vf x) {
 
 // e^x for x <= 0, and 0 where that is below the smallest normal float32. NaN stays.
 V_INLINE vf v_exp_weight(vf x) {
-    vm tiny = v_lt(x, v_set1(-87.33f));
-    vf n, y = v_exp_reduced(v_max(v_set1(-87.33f), x), &n);
-    return v_sel(tiny, v_zero(), v_scale2_normal(y, n));
+    vf n, y = v_exp_reduced(x, &n); // of no use where x is below
+    return v_clear_scale2(v_lt(x, v_set1(-87.33f)), y, n);
 }
 
 V_INLINE vf v_log(vf x) {

@@ -18,8 +18,10 @@ enum {
     V_N = 8,
     GEMM_ROWS = 6, GEMM_VECS = 2, // accumulators of a tile of the product
     QK_ROWS = 3,                  // query vectors a score tile holds (times 4 keys)
+    QP_ROWS = 3, QP_VECS = 2,     // and with turned keys: query vectors, vectors of keys
     PV_ROWS = 6, PV_SUMS = 12,    // query vectors a value tile holds, and its accumulators
 };
+#define QP_WIDEST 128 // keys of more values are not turned: nothing is gained; 0: none are
 typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256 vm; // a comparison's result
@@ -92,9 +94,8 @@ V_INLINE vf v_scale2(vf a, vf n) {
     vf lo = v_float(v_ishl(v_iadd(half, bias), 23)), hi = v_float(v_ishl(v_iadd(v_isub(k, half), bias), 23));
     return v_mul(v_mul(a, lo), hi);
 }
-V_INLINE vf v_scale2_normal(vf a, vf n) { // where the result is normal
-    return v_mul(a, v_float(v_ishl(v_iadd(v_to_int(n), v_iset1(127)), 23)));
-}
+// 0 where m, else a * 2^n, which is normal there.
+V_INLINE vf v_clear_scale2(vm m, vf a, vf n) { return v_andnot(m, v_mul(a, v_float(v_ishl(v_iadd(v_to_int(n), v_iset1(127)), 23)))); }
 
 // Sums and maxima over lanes, always by halves: lane i with i + 4, then + 2, then + 1.
 V_INLINE __m128 v_fold(vf a) { return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
@@ -156,6 +157,24 @@ V_INLINE void v_store_i8(void *p, vf a) { // rounded to nearest even; must be in
     __m256i i = _mm256_cvtps_epi32(a);
     __m128i t = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
     _mm_storel_epi64(p, _mm_packs_epi16(t, t));
+}
+
+// to[d][r] = from[r][d] of 16 by 16 values; `stride` between rows of `from`, 16 between those of `to`.
+V_INLINE void v_turn(const float *from, int64_t stride, float *to) {
+    for (int r = 0; r < 16; r += 8)
+        V_UNROLL for (int d = 0; d < 16; d += 4) {
+            __m256 a[4]; // halves: rows i and i + 4
+            V_UNROLL for (int i = 0; i < 4; i++) {
+                const float *p = from + (r + i) * stride + d;
+                a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+            }
+            __m256 lo0 = _mm256_unpacklo_ps(a[0], a[1]), lo1 = _mm256_unpacklo_ps(a[2], a[3]);
+            __m256 hi0 = _mm256_unpackhi_ps(a[0], a[1]), hi1 = _mm256_unpackhi_ps(a[2], a[3]);
+            v_store(to + 16 * d + r, _mm256_shuffle_ps(lo0, lo1, 0x44));
+            v_store(to + 16 * d + 16 + r, _mm256_shuffle_ps(lo0, lo1, 0xee));
+            v_store(to + 16 * d + 32 + r, _mm256_shuffle_ps(hi0, hi1, 0x44));
+            v_store(to + 16 * d + 48 + r, _mm256_shuffle_ps(hi0, hi1, 0xee));
+        }
 }
 
 // Pairs (2i, 2i + 1).

@@ -17,8 +17,10 @@ enum {
     V_N = 16,
     GEMM_ROWS = 12, GEMM_VECS = 2,
     QK_ROWS = 6,
+    QP_ROWS = 4, QP_VECS = 2,
     PV_ROWS = 12, PV_SUMS = 24,
 };
+#define QP_WIDEST INT64_MAX
 typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
@@ -77,7 +79,7 @@ V_INLINE vf v_loadn(const float *p, int64_t n) { return _mm512_maskz_loadu_ps((v
 V_INLINE void v_storen(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, (vm)((1u << n) - 1), a); }
 
 V_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
-V_INLINE vf v_scale2_normal(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+V_INLINE vf v_clear_scale2(vm m, vf a, vf n) { return _mm512_maskz_scalef_ps((vm)~m, a, n); }
 
 // Sums and maxima over lanes, always by halves: lane i with i + 8, then + 4, + 2, + 1.
 V_INLINE __m256 v_fold8(vf a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
@@ -138,6 +140,25 @@ V_INLINE vf v_load_bf16(const void *p) { return v_float(v_ishl(_mm512_cvtepu16_e
 V_INLINE void v_store_u16(void *p, vi a) { _mm256_storeu_si256(p, _mm512_cvtepi32_epi16(a)); }
 V_INLINE vf v_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
 V_INLINE void v_store_i8(void *p, vf a) { _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a))); }
+
+V_INLINE void v_turn(const float *from, int64_t stride, float *to) {
+    V_UNROLL for (int d = 0; d < 16; d += 4) {
+        __m512 a[4]; // quarters: rows i, i + 4, i + 8, i + 12
+        V_UNROLL for (int i = 0; i < 4; i++) {
+            const float *p = from + i * stride + d;
+            a[i] = _mm512_castps128_ps512(_mm_loadu_ps(p));
+            a[i] = _mm512_insertf32x4(a[i], _mm_loadu_ps(p + 4 * stride), 1);
+            a[i] = _mm512_insertf32x4(a[i], _mm_loadu_ps(p + 8 * stride), 2);
+            a[i] = _mm512_insertf32x4(a[i], _mm_loadu_ps(p + 12 * stride), 3);
+        }
+        __m512 lo0 = _mm512_unpacklo_ps(a[0], a[1]), lo1 = _mm512_unpacklo_ps(a[2], a[3]);
+        __m512 hi0 = _mm512_unpackhi_ps(a[0], a[1]), hi1 = _mm512_unpackhi_ps(a[2], a[3]);
+        v_store(to + 16 * d, _mm512_shuffle_ps(lo0, lo1, 0x44));
+        v_store(to + 16 * d + 16, _mm512_shuffle_ps(lo0, lo1, 0xee));
+        v_store(to + 16 * d + 32, _mm512_shuffle_ps(hi0, hi1, 0x44));
+        v_store(to + 16 * d + 48, _mm512_shuffle_ps(hi0, hi1, 0xee));
+    }
+}
 
 V_INLINE vf v_load_twice(const float *p) {
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), _mm512_castps256_ps512(_mm256_loadu_ps(p)));

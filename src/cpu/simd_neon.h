@@ -19,6 +19,7 @@ enum {
     QK_ROWS = 4,
     PV_ROWS = 6, PV_SUMS = 16,
 };
+#define QP_WIDEST 0
 typedef float32x4_t vf;
 typedef int32x4_t vi;
 typedef uint32x4_t vm;
@@ -96,8 +97,8 @@ V_INLINE vf v_scale2(vf a, vf n) {
     vf lo = v_float(v_ishl(v_iadd(half, bias), 23)), hi = v_float(v_ishl(v_iadd(v_isub(k, half), bias), 23));
     return v_mul(v_mul(a, lo), hi);
 }
-V_INLINE vf v_scale2_normal(vf a, vf n) { // where the result is normal
-    return v_mul(a, v_float(v_ishl(v_iadd(v_to_int(n), v_iset1(127)), 23)));
+V_INLINE vf v_clear_scale2(vm m, vf a, vf n) { // 0 where m, else a * 2^n, which is normal there
+    return v_sel(m, v_zero(), v_mul(a, v_float(v_ishl(v_iadd(v_to_int(n), v_iset1(127)), 23))));
 }
 
 // Sums and maxima over lanes, always by halves: lane i with i + 2, then + 1.

@@ -205,6 +205,7 @@ static const shape shapes[] = {
     {2, 71, 1, 64, 64, 1, 270, DT_F16, 0, 0, false, false, false},
     {4, 100, 2, 16, 16, 1, 70, DT_F32, 0, 0, false, false, false},
     {7, 3, 3, 5, 3, 1, 33, DT_F32, 0, 0, false, false, false},
+    {30, 4, 2, 72, 40, 1, 300, DT_F16, 60, 0, false, true, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
