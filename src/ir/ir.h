@@ -171,6 +171,8 @@ bool ir_is_scalar_const(const ir_node *n, double *v);
 bool ir_is_const(const ir_node *n);
 int64_t ir_elements(const ir_node *n, int64_t rows, int64_t outs);
 const char *ir_op_name(ir_op op);
+// Does n pick whole rows of its first input, by one index a row?
+bool ir_picks_rows(const ir_node *n);
 // Is an infinite value of n what the program asked for: select(mask, x, -inf), and what passes it on towards a softmax?
 bool ir_infinity_meant(const ir_node *n);
 // The layer that a node belongs to, looked for `depth` inputs far; -1: none. Of a tensor: by its name (layer.c).

@@ -2,8 +2,7 @@
 // from its result to its inputs. In a decoder the whole last layer after its keys and values then runs on the output rows.
 #include "ir/ir_int.h"
 
-// Does n pick whole rows of its first input, by one index a row?
-static bool picks_rows(const ir_node *n) {
+bool ir_picks_rows(const ir_node *n) {
     if (n->op != IR_GATHER || n->sym != SYM_OUT || n->n_in != 2 || n->nout > 2) return false;
     const ir_edge *x = &n->in[0], *i = &n->in[1];
     if (x->node->sym != SYM_ROWS || x->offset || x->stride[0] || n->u.gather.gstride[0] != x->node->inner) return false;
@@ -39,7 +38,7 @@ static ir_node *pick(ir_graph *g, const ir_node *n, ir_node *x) {
 }
 
 ir_node *ir_rule_out_rows(ir_graph *g, ir_node *n) {
-    if (!picks_rows(n)) return NULL;
+    if (!ir_picks_rows(n)) return NULL;
     ir_node *x = n->in[0].node;
     if (!ir_swallow(x) || !by_rows(x)) return NULL;
     ir_node *y = arena_dup(g->a, x, sizeof *x);

@@ -93,8 +93,6 @@ static tl_status make_work(plan *p, tl_error *err) {
     g->act = (char *)g->work + gpu_aligned(p->work_bytes);
     g->attn_work = (char *)g->act + gpu_aligned(g->act_bytes);
     if (g->counter_bytes) TL_TRY(cuda_zero(g->d, g->attn_work, g->counter_bytes, err));
-    for (int i = 0; i < p->n_values; i++)
-        if (p->values[i].place == V_WORK) p->base[i] = (char *)g->work + p->values[i].offset;
     return TL_OK;
 }
 
@@ -109,13 +107,13 @@ tl_status gpu_make(plan *p, const plan_backend *b, tl_error *err) {
     g->d = b->device;
     g->copies = arena_array(&p->mem, struct gpu_copy, p->n_values + 1);
     g->no_graphs = getenv("TL_CUDA_GRAPHS") && strcmp(getenv("TL_CUDA_GRAPHS"), "0") == 0;
-    TL_TRY(gpu_fuse(p, err));
-    TL_TRY(plan_memory(p, err));
+    TL_TRY(gpu_views_make(p, err));
     TL_TRY(gpu_check_memory(p, b, err));
     TL_TRY(make_work(p, err));
     TL_TRY(make_states(p, err));
     TL_TRY(make_constants(p, err));
     TL_TRY(gpu_load_weights(p, b, err));
+    gpu_views_place(p);
     collect_inputs(p);
     return cuda_sync(g->d, err);
 }
@@ -310,11 +308,12 @@ static tl_status send_inputs(plan *p, tl_error *err) {
     g->n_seqs = s->n_seqs;
     for (int i = 0; i < 2; i++) g->n_tiles[i] = count_tiles(p, i == 1);
     for (int i = 0; i < p->n_input_values; i++) p->base[p->input_values[i]] = (void *)(uintptr_t)(d + l.in[p->values[p->input_values[i]].input]);
+    gpu_view_inputs(p);
     return l.bytes <= OPS_INLINE * sizeof(int32_t) ? send_inline(p, &l, edits, err) : send_copied(p, &l, edits, err);
 }
 
 // ---- replay ------------------------------------------------------------------------------------------------
-static bool same_key(const gpu_key *a, const gpu_key *b) { return a->rows == b->rows && a->outs == b->outs && a->chunks == b->chunks && a->tiles == b->tiles && a->n_seqs == b->n_seqs; }
+static bool same_key(const gpu_key *a, const gpu_key *b) { return a->rows == b->rows && a->outs == b->outs && a->chunks == b->chunks && a->tiles == b->tiles && a->view == b->view && a->n_seqs == b->n_seqs; }
 
 static gpu_recorded *find_graph(gpu_plan *g, const gpu_key *key) {
     gpu_recorded *oldest = &g->graphs[0];
@@ -338,9 +337,9 @@ static tl_status record(plan *p, gpu_recorded *r, tl_error *err) {
 }
 
 // A shape is recorded when it comes for the second time.
-static tl_status run_kernels(plan *p, tl_error *err) {
+static tl_status run_kernels(plan *p, int view, tl_error *err) {
     gpu_plan *g = p->gpu;
-    gpu_key key = {p->step.rows, p->step.outs, g->chunks, g->n_tiles[0] << 12 | g->n_tiles[1], g->n_seqs};
+    gpu_key key = {p->step.rows, p->step.outs, g->chunks, g->n_tiles[0] << 12 | g->n_tiles[1], view, g->n_seqs};
     if (g->no_graphs || p->profile || p->step.rows > 256) return gpu_launch_all(p, err);
     gpu_recorded *r = find_graph(g, &key);
     r->used = ++g->clock;
@@ -353,11 +352,14 @@ static tl_status run_kernels(plan *p, tl_error *err) {
 static size_t result_bytes(const plan *p, const value *v) { return (size_t)sym_rows(p, v->sym, 1) * (size_t)v->inner * 4; }
 
 tl_status gpu_run(plan *p, tl_error *err) {
+    int view = p->profile ? 0 : gpu_view_of(p->gpu, &p->step);
     for (int i = 0; i < p->n_values; i++) p->gpu->copies[i].fresh = false;
-    TL_TRY(send_inputs(p, err));
-    TL_TRY(plan_pass(p, err));
-    TL_TRY(run_kernels(p, err));
-    return gpu_profile_collect(p, err);
+    gpu_view_take(p, view);
+    tl_status st = send_inputs(p, err);
+    if (st == TL_OK) st = plan_pass(p, err);
+    if (st == TL_OK) st = run_kernels(p, view, err);
+    gpu_view_leave(p);
+    return st == TL_OK ? gpu_profile_collect(p, err) : st;
 }
 
 tl_status gpu_value(const plan *p, int32_t v, const void **out, tl_error *err) {

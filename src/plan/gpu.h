@@ -4,6 +4,7 @@
 //   gpu_memory.c  what all of it takes, before it is taken
 //   gpu_weights.c matrices repacked on the device, streamed through the pinned ring
 //   gpu_ops.c     a launch for each kernel of the plan
+//   gpu_view.c    another order of them, for steps all of whose rows are wanted
 //   gpu_profile.c their times
 //   gpu_states.c  states from and to the host
 //   gpu_fuse.c    which kernels of the plan become one launch
@@ -30,9 +31,17 @@ typedef struct gpu_state {
     void *data;
 } gpu_state;
 
+// A plan's kernels in an order of their own, and what depends on that order. In a plan: of the one in force.
+typedef struct gpu_view {
+    kernel **kernels;    // NULL: there is no such view
+    value *values;
+    void **base;
+    int32_t *norm_of;    // [values] the kernel, of role NORM, that makes it; -1
+} gpu_view;
+
 typedef struct gpu_key { // what a recorded graph is for
     int64_t rows, outs;
-    int32_t chunks, tiles;
+    int32_t chunks, tiles, view;
     int64_t n_seqs;
 } gpu_key;
 typedef struct gpu_recorded {
@@ -67,7 +76,9 @@ struct gpu_plan {
     int32_t *shadow;       // [max_seqs, max_slots] slots as sent, then positions
     gpu_seen *seen;
     int32_t chunks;        // most chunks of 64 entries of any sequence in the step, rounded up
-    int32_t *norm_of;      // [values] the kernel, of role NORM, that makes it; -1
+    int32_t *norm_of;      // of the view in force
+    gpu_view view[2];      // for any step, and for those all of whose rows are wanted, in order
+    int32_t *picked;       // [values] what value i is a choice of rows of, in the second view; -1
     // the quantized rows in `act`
     int32_t act_value;
     int64_t act_offset, act_stride, act_rows, act_k;
@@ -84,6 +95,12 @@ tl_status gpu_launch_all(plan *p, tl_error *err);
 tl_status gpu_profile_point(const plan *p, int i, tl_error *err); // before kernel i, and behind the last one; nothing unless profiling is on
 tl_status gpu_profile_collect(plan *p, tl_error *err);            // of a run that was launched
 tl_status gpu_fuse(plan *p, tl_error *err); // before memory is laid out
+tl_status gpu_views_make(plan *p, tl_error *err);  // fuses, and lays the workspace out
+void gpu_views_place(plan *p);                     // where values are, once the first view's are known
+int gpu_view_of(const gpu_plan *g, const plan_step *s); // which one a step takes
+void gpu_view_take(plan *p, int which);            // kernels, values and addresses from now on
+void gpu_view_leave(plan *p);                      // the first again, but for where results are
+void gpu_view_inputs(plan *p);                     // once the step's inputs have their places
 size_t gpu_fixed_bytes(const plan *p, int i); // that value i, a fixed one, will take
 static inline size_t gpu_aligned(size_t n) { return (n + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN; }
 size_t gpu_work_bytes(plan *p);              // after plan_memory()

@@ -27,6 +27,7 @@ static void count_uses(fuser *f) {
         kernel *k = p->kernels[i];
         k->gpu = arena_new(&p->mem, gpu_role);
         if (k->out >= 0) f->maker[k->out] = i;
+        else if (k->node->op == IR_GATHER) role(k)->kind = GPU_SKIP; // of a view that picks nothing
         for (int r = 0; r < k->n_reads; r++) f->uses[k->reads[r].value]++;
     }
 }

@@ -316,7 +316,8 @@ uint8_t *plan_live(plan *p);                                         // [graph i
 
 // ---- passes --------------------------------------------------------------------------------------
 tl_status plan_lower(plan *p, const plan_backend *b, tl_error *err);
-tl_status plan_stages(plan *p, tl_error *err);
+tl_status plan_order(plan *p, tl_error *err);  // kernels, so far by their ids, in order of execution; when values begin and end
+tl_status plan_stages(plan *p, tl_error *err); // that, and what the CPU cuts work by
 tl_status plan_memory(plan *p, tl_error *err);
 void check_stage(plan *p, int stage); // after it has run; p->meant is there
 void plan_schedule(plan *p); // phases for p->step's row counts

@@ -99,7 +99,7 @@ static tl_status find_early(plan *p, tl_error *err) {
     return TL_OK;
 }
 
-tl_status plan_stages(plan *p, tl_error *err) {
+tl_status plan_order(plan *p, tl_error *err) {
     int passes = 0;
     while (relax(p))
         if (++passes > p->n_kernels + 1) return err_set(err, TL_E_PROGRAM, "the states are read and written in a circle");
@@ -112,6 +112,11 @@ tl_status plan_stages(plan *p, tl_error *err) {
             if (p->values[k->reads[r].value].last < k->stage) p->values[k->reads[r].value].last = k->stage;
     }
     qsort(p->kernels, (size_t)p->n_kernels, sizeof *p->kernels, by_execution);
+    return TL_OK;
+}
+
+tl_status plan_stages(plan *p, tl_error *err) {
+    TL_TRY(plan_order(p, err));
     make_items(p);
     make_attention_areas(p);
     return find_early(p, err);
