@@ -69,6 +69,10 @@ DEV dev_place dev_place_of(void *p) {
     asm volatile("" : "+r"(at));
     return at;
 }
+DEV const void *dev_anywhere(const void *p) { // the same, read as any memory is
+    asm volatile("" : "+l"(p));
+    return p;
+}
 DEV void dev_keep(int &x) { asm volatile("" : "+r"(x)); } // x is worked out here, not where it is used
 // 16 bytes from global to shared memory in the background; zeros when not `valid` (src is not read then).
 DEV void cp_async16_to(dev_place dst, const void *src) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory"); }

@@ -7,16 +7,20 @@
 
 enum { THREADS = 256, WARPS = THREADS / 32 };
 
-// ---- a thread an output: 256 threads -------------------------------------------------------------------
-CUDA_KERNEL(ops_map, ops_map_args, THREADS) {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    dev_wait();
-    dev_launch_next();
-    if (i >= a.s.count) return;
+// ---- reading -------------------------------------------------------------------------------------------
+// PLAIN: floats, integers and scalars alone: the code that other arrays need would have to come from memory, or be jumped over.
+template <bool PLAIN> DEV float value_at(const ops_reader &r, int64_t pos) {
+    if (!PLAIN) return read_at(r, pos);
+    return r.kind == OPS_F32 ? ((const float *)r.p)[pos] : r.kind == OPS_I32 ? (float)((const int32_t *)r.p)[pos] : r.scalar;
+}
+template <bool PLAIN> DEV int64_t index_at(const ops_reader &r, int64_t pos) { return PLAIN ? ((const int32_t *)r.p)[pos] : read_index(r, pos); }
+
+// ---- a thread an output --------------------------------------------------------------------------------
+template <bool PLAIN> DEV void map_element(const ops_map_args &a, int64_t i) {
     int at[OPS_LABELS];
     space_at(a.s, i, at);
     float v[OPS_INPUTS], stack[OPS_STACK];
-    for (int e = 0; e < a.n_in; e++) v[e] = read_at(a.in[e], read_pos(a.in[e], a.s, at));
+    for (int e = 0; e < a.n_in; e++) v[e] = value_at<PLAIN>(a.in[e], read_pos(a.in[e], a.s, at));
     int top = 0;
     for (int c = 0; c < a.n_code; c++) {
         int op = a.code[c];
@@ -33,34 +37,26 @@ CUDA_KERNEL(ops_map, ops_map_args, THREADS) {
     a.out[i] = stack[0];
 }
 
-CUDA_KERNEL(ops_gather, ops_gather_args, THREADS) {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    dev_wait();
-    dev_launch_next();
-    if (i >= a.s.count) return;
+template <bool PLAIN> DEV void gather_element(const ops_gather_args &a, int64_t i) {
     int at[OPS_LABELS];
     space_at(a.s, i, at);
     int64_t pos = read_pos(a.in[0], a.s, at);
     bool valid = true;
     for (int e = 1; e < a.n_in; e++) {
-        int64_t index = read_index(a.in[e], read_pos(a.in[e], a.s, at));
+        int64_t index = index_at<PLAIN>(a.in[e], read_pos(a.in[e], a.s, at));
         valid = valid && index >= 0 && index < a.limit[e];
         pos += index * a.gstride[e];
     }
     if (a.integer) ((int32_t *)a.out)[i] = valid ? ((const int32_t *)a.in[0].p)[pos] : 0;
-    else ((float *)a.out)[i] = valid ? read_at(a.in[0], pos) : 0.0f;
+    else ((float *)a.out)[i] = valid ? value_at<PLAIN>(a.in[0], pos) : 0.0f;
 }
 
-CUDA_KERNEL(ops_part, ops_part_args, THREADS) {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    dev_wait();
-    dev_launch_next();
-    if (i >= a.s.count) return;
+template <bool PLAIN> DEV void part_element(const ops_part_args &a, int64_t i) {
     int at[OPS_LABELS];
     space_at(a.s, i, at);
     int64_t to = a.offset;
     for (int l = 0; l < a.s.nout; l++) to += at[l] * a.dst[l];
-    a.out[to] = read_at(a.in, read_pos(a.in, a.s, at));
+    a.out[to] = value_at<PLAIN>(a.in, read_pos(a.in, a.s, at));
 }
 
 // A block of Q8_0 by the 32 lanes of a warp.
@@ -71,12 +67,8 @@ DEV void store_q8(unsigned char *block, float v) {
     if (threadIdx.x % 32 == 0) block[0] = (unsigned char)h, block[1] = (unsigned char)(h >> 8);
 }
 
-// Writes into a state, an element a thread; the last label's size is a multiple of 32 for Q8_0.
-CUDA_KERNEL(ops_scatter, ops_scatter_args, THREADS) {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    dev_wait();
-    dev_launch_next();
-    if (i >= a.s.count) return;
+// Writes an element into a state; the last label's size is a multiple of 32 for Q8_0.
+template <bool PLAIN> DEV void scatter_element(const ops_scatter_args &a, int64_t i) {
     int at[OPS_LABELS], last = a.s.nout - 1;
     space_at(a.s, i, at);
     int64_t to = a.to_offset, from = a.in.offset, slot_at = a.slot.offset;
@@ -86,20 +78,63 @@ CUDA_KERNEL(ops_scatter, ops_scatter_args, THREADS) {
         slot_at += at[l] * a.slot.stride[l];
     }
     if (a.has_slot) {
-        int64_t slot = read_index(a.slot, slot_at);
+        int64_t slot = index_at<PLAIN>(a.slot, slot_at);
         if (slot < 0 || slot >= a.limit) return;
         to += slot * a.gstride;
     }
     uint8_t *row = (uint8_t *)a.data + to / a.width * a.slot_bytes;
     int64_t in_row = to % a.width;
-    if (a.type == CT_Q8_0) {
-        store_q8(row + in_row / 32 * 34, read_at(a.in, from));
+    if (!PLAIN && a.type == CT_Q8_0) {
+        store_q8(row + in_row / 32 * 34, value_at<PLAIN>(a.in, from));
         return;
     }
-    float v = read_at(a.in, from);
+    float v = value_at<PLAIN>(a.in, from);
     if (a.type == CT_F32) ((float *)row)[in_row] = v;
     else if (a.type == CT_I32) ((int32_t *)row)[in_row] = a.in.kind == OPS_I32 ? ((const int32_t *)a.in.p)[from] : (int32_t)v;
     else ((uint16_t *)row)[in_row] = (uint16_t)(a.type == CT_F16 ? float_f16(v) : float_bf16(v));
+}
+
+#define ELEMENT_KERNEL(name, element)                                                                                  \
+    CUDA_KERNEL(name, name##_args, THREADS) {                                                                          \
+        int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;                                                       \
+        dev_wait();                                                                                                    \
+        dev_launch_next();                                                                                             \
+        if (i < a.s.count) element(a, i);                                                                              \
+    }
+ELEMENT_KERNEL(ops_map, map_element<false>)
+ELEMENT_KERNEL(ops_gather, gather_element<false>)
+ELEMENT_KERNEL(ops_part, part_element<false>)
+ELEMENT_KERNEL(ops_scatter, scatter_element<false>)
+
+// Small ones in one block: 32 elements a warp, tasks that do not need each other side by side. `ahead`: beside the launch in front, which is
+// waited for in the end, since whoever waits for this one counts on it.
+CUDA_KERNEL(ops_some, ops_some_args, THREADS) {
+    __shared__ ops_some_args s;
+    const int64_t *from = (const int64_t *)dev_anywhere(&a); // read as constants they would come one small line after the other
+    for (int i = threadIdx.x; i < (int)(sizeof s / sizeof *from); i += THREADS) ((int64_t *)&s)[i] = from[i];
+    if (!a.ahead) dev_wait();
+    dev_launch_next();
+    for (int t = 0, end; t < a.n; t = end) {
+        __syncthreads();
+        for (end = t + 1; end < a.n && !s.task[end].behind; end++) {}
+        for (int k = t, part = threadIdx.x / 32; k < end;) {
+            const char *args = (const char *)s.args + s.task[k].at;
+            int64_t count = ((const ops_space *)args)->count, i = part * 32 + threadIdx.x % 32;
+            if (part * 32 >= count) {
+                part -= (int)((count + 31) / 32), k++;
+                continue;
+            }
+            part += WARPS;
+            if (i >= count) continue;
+            switch (s.task[k].kind) {
+            case OPS_MAP: map_element<true>(*(const ops_map_args *)args, i); break;
+            case OPS_GATHER: gather_element<true>(*(const ops_gather_args *)args, i); break;
+            case OPS_PART: part_element<true>(*(const ops_part_args *)args, i); break;
+            case OPS_SCATTER: scatter_element<true>(*(const ops_scatter_args *)args, i); break;
+            }
+        }
+    }
+    if (a.ahead) dev_wait();
 }
 
 CUDA_KERNEL(ops_rope, ops_rope_args, THREADS) { // an element of the output a thread

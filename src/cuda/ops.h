@@ -23,17 +23,17 @@ typedef struct ops_space { // output labels, then folded ones; size[0]: the rows
 typedef struct ops_map_args { // postfix program; MAP: push, push, op
     ops_space s;
     int32_t n_in, n_code;
+    float *out;
     int8_t code[OPS_CODE], arg[OPS_CODE]; // code -1: push in[arg]
     ops_reader in[OPS_INPUTS];
-    float *out;
 } ops_map_args;
 
 typedef struct ops_gather_args {
     ops_space s;
     int32_t n_in, integer;
     int64_t gstride[OPS_INPUTS], limit[OPS_INPUTS]; // of index inputs 1..
-    ops_reader in[OPS_INPUTS];
     void *out;
+    ops_reader in[OPS_INPUTS];
 } ops_gather_args;
 
 typedef struct ops_part_args { // one part of an ASSEMBLE; sizes are the part's
@@ -50,6 +50,15 @@ typedef struct ops_scatter_args {
     int64_t to_offset, to_stride[OPS_LABELS], gstride, limit, slot_bytes;
     void *data;
 } ops_scatter_args;
+
+// Several of the above one after the other in one block: small ones whose launches would take longer than they.
+enum { OPS_TASKS = 12, OPS_TASK_BYTES = 3840, OPS_TASK_MOST = 512 }; // MOST: output elements of each
+typedef enum { OPS_MAP, OPS_GATHER, OPS_PART, OPS_SCATTER } ops_task_kind;
+typedef struct ops_some_args {
+    int32_t n, ahead;       // ahead: they read nothing of the launch in front, which began when all before it had ended
+    struct { int16_t kind, behind; int32_t at; } task[OPS_TASKS]; // behind: it reads what tasks before it have made; at: of its arguments in `args`
+    int64_t args[OPS_TASK_BYTES / 8]; // each up to its last input
+} ops_some_args;
 
 typedef struct ops_row_args { // SOFTMAX, TOPK: one block a run of the last output label
     ops_space s;

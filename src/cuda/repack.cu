@@ -173,6 +173,7 @@ template <int T> DEV void embed_chunk(const cuda_embed_args &a, int row, int chu
 // Grid: x = rows. 128 threads, each 16 values of a chunk.
 CUDA_KERNEL(embed, cuda_embed_args, 128) {
     dev_wait();
+    dev_launch_next();
     int r = (int)blockIdx.x, id = a.ids[r * a.id_stride];
     float *out = a.out + (int64_t)r * a.m.k;
     if (id < 0 || id >= a.m.n || a.m.type == CT_F32) {

@@ -15,12 +15,13 @@
 enum { GPU_ALIGN = 256, GPU_GRAPHS = 32, GPU_MEMBERS = 8, GPU_TASKS = 6, GPU_CHUNK = 64 }; // CHUNK: of a slot list, as attention cuts it
 
 // What a kernel is to the launches (kernel.gpu): SKIP: another launch does it. The others lead a launch of all members.
-typedef enum { GPU_ALONE, GPU_SKIP, GPU_ADD, GPU_GLU, GPU_PRODUCTS, GPU_NORM, GPU_STORES } gpu_role_kind;
+typedef enum { GPU_ALONE, GPU_SKIP, GPU_ADD, GPU_GLU, GPU_PRODUCTS, GPU_NORM, GPU_STORES, GPU_SOME } gpu_role_kind;
 typedef struct gpu_role {
     gpu_role_kind kind;
     kernel *member[GPU_MEMBERS];
     int n;
     int residual, map;  // ADD: the input that is added; GLU: the map of the first product
+    bool ahead;         // SOME: they read only what a step begins with, and one embedding is launched before them
     uint32_t float_out; // STORES: bit i: member i's float output is wanted
     const kernel *attend;         // STORES: the attention that does all of it where there is one row,
     const struct gpu_role *stores; // and that attention's: they

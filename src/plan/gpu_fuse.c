@@ -6,6 +6,7 @@
 //   two products, map(one) * other                their epilogue
 //   a norm that only products read                part of quantizing its rows
 //   rotations, and rows stored in the cache       one launch for neighbours; of one row: part of the attention that reads them
+//   elementwise kernels of one stage              one launch, where they are small: the angles of a step's positions
 #include "plan/gpu.h"
 
 typedef struct fuser {
@@ -265,6 +266,67 @@ static void fuse_attention(fuser *f, int attend) {
     }
 }
 
+// ---- small kernels ------------------------------------------------------------------------------------------
+static bool elementwise(const kernel *k) { // over floats and integers
+    const ir_node *n = k->node;
+    bool stores = n->op == IR_SCATTER, picks = n->op == IR_GATHER;
+    if (!stores && !picks && n->op != IR_MAP && n->op != IR_FUSED && n->op != IR_ASSEMBLE) return false;
+    if (stores && n->state2->type != DT_F32 && n->state2->type != DT_I32) return false;
+    for (int e = stores; e < n->n_in; e++) {
+        reader_kind kind = k->in[e].kind;
+        bool index = (picks && e > 0) || (stores && e > 1);
+        if (kind != SRC_I32 && (index || (kind != SRC_F32 && kind != SRC_SCALAR))) return false;
+    }
+    return true;
+}
+
+static bool reads_any(const kernel *k, const gpu_role *all) { // of what they make
+    for (int i = 0; i < all->n; i++)
+        for (int r = 0; r < k->n_reads; r++)
+            if (all->member[i]->out >= 0 && k->reads[r].value == all->member[i]->out) return true;
+    return false;
+}
+
+static bool begins_with(const plan *p, const kernel *k, const gpu_role *all) { // does k read only what a step begins with, and what they make?
+    for (int r = 0; r < k->n_reads; r++) {
+        int32_t v = k->reads[r].value;
+        bool made = false, state = p->values[v].place == V_STATE && k->node->op == IR_SCATTER && v == k->in[0].value;
+        for (int i = 0; i < all->n; i++) made |= all->member[i]->out == v;
+        if (!made && !state && p->values[v].place != V_INPUT && p->values[v].place != V_FIXED) return false;
+    }
+    return true;
+}
+
+static bool behind_embedding(const plan *p, const gpu_role *all) { // is one embedding all that is launched before them?
+    int embeddings = 0;
+    for (int i = 0; p->kernels[i] != all->member[all->n - 1]; i++) {
+        bool member = false;
+        for (int m = 0; m < all->n; m++) member |= all->member[m] == p->kernels[i];
+        if (member || role(p->kernels[i])->kind == GPU_SKIP || role(p->kernels[i])->kind == GPU_NORM) continue;
+        if (p->kernels[i]->node->op != IR_EMBED) return false;
+        embeddings++;
+    }
+    return embeddings == 1;
+}
+
+// Kernels between them are launched before them: none reads what they make.
+static void fuse_some(fuser *f, int first) {
+    plan *p = f->p;
+    gpu_role all = {.kind = GPU_SOME, .ahead = true};
+    for (int i = first; i < p->n_kernels && all.n < GPU_MEMBERS && p->kernels[i]->stage == p->kernels[first]->stage; i++) {
+        kernel *k = p->kernels[i];
+        if (free_kernel(k) && elementwise(k)) all.member[all.n++] = k;
+        else if (reads_any(k, &all)) break;
+    }
+    if (all.n < 2) return;
+    for (int i = 0; i < all.n; i++) {
+        all.ahead = all.ahead && begins_with(p, all.member[i], &all);
+        role(all.member[i])->kind = GPU_SKIP;
+    }
+    all.ahead = all.ahead && behind_embedding(p, &all);
+    *role(all.member[all.n - 1]) = all;
+}
+
 tl_status gpu_fuse(plan *p, tl_error *err) {
     (void)err;
     fuser f = {.p = p, .uses = arena_array(&p->mem, int32_t, p->n_values + 1), .maker = arena_array(&p->mem, int32_t, p->n_values + 1)};
@@ -284,5 +346,7 @@ tl_status gpu_fuse(plan *p, tl_error *err) {
     for (int i = 0; i < p->n_kernels; i++)
         if (free_kernel(p->kernels[i])) fuse_stores(&f, i);
     for (int i = 0; i < p->n_kernels; i++) fuse_attention(&f, i);
+    for (int i = 0; i < p->n_kernels; i++)
+        if (free_kernel(p->kernels[i]) && elementwise(p->kernels[i])) fuse_some(&f, i);
     return TL_OK;
 }

@@ -34,61 +34,84 @@ static tl_status too_long(const kernel *k, tl_error *err) {
     return err_set(err, TL_E_UNSUPPORTED, "%s with %d inputs is too long for a CUDA device", ir_op_name(k->node->op), k->node->n_in);
 }
 
-static tl_status run_map_fused(plan *p, const kernel *k, tl_error *err) {
+static tl_status map_args(const plan *p, const kernel *k, ops_map_args *a, tl_error *err) {
     const ir_node *n = k->node;
-    ops_map_args a = {.s = space_of(p, n), .n_in = n->n_in, .out = p->base[k->out]};
     if (n->n_in > OPS_INPUTS) return too_long(k, err);
+    *a = (ops_map_args){.s = space_of(p, n), .n_in = n->n_in, .out = p->base[k->out]};
     if (n->op == IR_FUSED) {
         const fused_args *f = k->args;
         if (f->n > OPS_CODE) return too_long(k, err);
-        for (int i = 0; i < f->n; i++) a.code[i] = (int8_t)f->code[i].op, a.arg[i] = (int8_t)f->code[i].arg;
-        a.n_code = f->n;
+        for (int i = 0; i < f->n; i++) a->code[i] = (int8_t)f->code[i].op, a->arg[i] = (int8_t)f->code[i].arg;
+        a->n_code = f->n;
     } else {
-        for (int e = 0; e < n->n_in; e++) a.code[e] = -1, a.arg[e] = (int8_t)e;
-        a.code[n->n_in] = (int8_t)n->sub;
-        a.n_code = n->n_in + 1;
+        for (int e = 0; e < n->n_in; e++) a->code[e] = -1, a->arg[e] = (int8_t)e;
+        a->code[n->n_in] = (int8_t)n->sub;
+        a->n_code = n->n_in + 1;
     }
-    for (int e = 0; e < n->n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    for (int e = 0; e < n->n_in; e++) a->in[e] = reader_of(p, n, &k->in[e]);
+    return TL_OK;
+}
+
+static tl_status run_map_fused(plan *p, const kernel *k, tl_error *err) {
+    ops_map_args a;
+    TL_TRY(map_args(p, k, &a, err));
     return LAUNCH("ops_map", blocks(a.s.count, THREADS), 1, THREADS, a);
 }
 
-static tl_status run_gathered(plan *p, const kernel *k, tl_error *err) {
+static tl_status gather_args(const plan *p, const kernel *k, ops_gather_args *a, tl_error *err) {
     const ir_node *n = k->node, *base = n->in[0].node;
-    ops_gather_args a = {.s = space_of(p, n), .n_in = n->n_in, .integer = n->type == DT_I32, .out = p->base[k->out]};
     if (n->n_in > OPS_INPUTS) return too_long(k, err);
-    for (int e = 0; e < n->n_in; e++) a.in[e] = reader_of(p, n, &k->in[e]);
+    *a = (ops_gather_args){.s = space_of(p, n), .n_in = n->n_in, .integer = n->type == DT_I32, .out = p->base[k->out]};
+    for (int e = 0; e < n->n_in; e++) a->in[e] = reader_of(p, n, &k->in[e]);
     for (int e = 1; e < n->n_in; e++) {
-        a.gstride[e] = n->u.gather.gstride[e - 1];
-        a.limit[e] = n->u.gather.limit[e - 1];
-        int64_t rows = base->sym && a.gstride[e] == base->inner ? sym_rows(p, base->sym, 0) : -1; // the axis is the rows
-        if (rows >= 0 && (a.limit[e] <= 0 || a.limit[e] > rows)) a.limit[e] = rows;
+        a->gstride[e] = n->u.gather.gstride[e - 1];
+        a->limit[e] = n->u.gather.limit[e - 1];
+        int64_t rows = base->sym && a->gstride[e] == base->inner ? sym_rows(p, base->sym, 0) : -1; // the axis is the rows
+        if (rows >= 0 && (a->limit[e] <= 0 || a->limit[e] > rows)) a->limit[e] = rows;
     }
+    return TL_OK;
+}
+
+static tl_status run_gathered(plan *p, const kernel *k, tl_error *err) {
+    ops_gather_args a;
+    TL_TRY(gather_args(p, k, &a, err));
     return LAUNCH("ops_gather", blocks(a.s.count, THREADS), 1, THREADS, a);
 }
 
-static tl_status run_parts(plan *p, const kernel *k, tl_error *err) {
+static ops_part_args part_args(const plan *p, const kernel *k, int e) { // of part e
     const ir_node *n = k->node;
-    int64_t rows = n->sym ? sym_rows(p, n->sym, 0) : 1, covered = 0;
+    ops_part_args a = {.in = reader_of(p, n, &k->in[e]), .offset = n->u.parts.offset[e], .out = p->base[k->out]};
+    a.s = (ops_space){.nout = n->nout, .nlab = n->nout, .count = 1};
+    for (int l = 0; l < n->nout; l++) {
+        a.s.size[l] = (int32_t)(l == 0 && n->sym ? sym_rows(p, n->sym, 0) : n->u.parts.sizes[e * n->nout + l]);
+        a.s.count *= a.s.size[l];
+        a.dst[l] = n->u.parts.stride[e * n->nout + l];
+    }
+    return a;
+}
+
+static int64_t parts_cover(const ir_node *n) { // elements of a row, or of all without rows
+    int64_t covered = 0;
     for (int e = 0; e < n->n_in; e++) {
         int64_t m = 1;
         for (int l = n->sym ? 1 : 0; l < n->nout; l++) m *= n->u.parts.sizes[e * n->nout + l];
         covered += m;
     }
-    if (covered < n->inner) TL_TRY(cuda_zero(p->device, p->base[k->out], (size_t)(rows * n->inner) * sizeof(float), err));
+    return covered;
+}
+
+static tl_status run_parts(plan *p, const kernel *k, tl_error *err) {
+    const ir_node *n = k->node;
+    int64_t rows = n->sym ? sym_rows(p, n->sym, 0) : 1;
+    if (parts_cover(n) < n->inner) TL_TRY(cuda_zero(p->device, p->base[k->out], (size_t)(rows * n->inner) * sizeof(float), err));
     for (int e = 0; e < n->n_in; e++) {
-        ops_part_args a = {.in = reader_of(p, n, &k->in[e]), .offset = n->u.parts.offset[e], .out = p->base[k->out]};
-        a.s = (ops_space){.nout = n->nout, .nlab = n->nout, .count = 1};
-        for (int l = 0; l < n->nout; l++) {
-            a.s.size[l] = (int32_t)(l == 0 && n->sym ? rows : n->u.parts.sizes[e * n->nout + l]);
-            a.s.count *= a.s.size[l];
-            a.dst[l] = n->u.parts.stride[e * n->nout + l];
-        }
+        ops_part_args a = part_args(p, k, e);
         TL_TRY(LAUNCH("ops_part", blocks(a.s.count, THREADS), 1, THREADS, a));
     }
     return TL_OK;
 }
 
-static tl_status run_scattered(plan *p, const kernel *k, tl_error *err) {
+static ops_scatter_args scatter_args(const plan *p, const kernel *k) {
     const ir_node *n = k->node;
     const ir_state *s = n->state2;
     ops_scatter_args a = {.s = space_of(p, n), .in = reader_of(p, n, &k->in[1]), .type = (int32_t)s->type, .width = (int32_t)s->width,
@@ -100,8 +123,75 @@ static tl_status run_scattered(plan *p, const kernel *k, tl_error *err) {
         a.gstride = n->u.gather.gstride[0];
         a.limit = n->u.gather.limit[0];
     }
-    if (s->type == DT_Q4_0) return err_set(err, TL_E_UNSUPPORTED, "a cache of type q4_0 on a CUDA device: there are f16, f32 and q8_0");
+    return a;
+}
+
+static tl_status run_scattered(plan *p, const kernel *k, tl_error *err) {
+    ops_scatter_args a = scatter_args(p, k);
+    if (a.type == DT_Q4_0) return err_set(err, TL_E_UNSUPPORTED, "a cache of type q4_0 on a CUDA device: there are f16, f32 and q8_0");
     return LAUNCH("ops_scatter", blocks(a.s.count, THREADS), 1, THREADS, a);
+}
+
+// ---- several small ones ------------------------------------------------------------------------------------
+typedef union one_args { // of a task; all begin with its space
+    ops_space s;
+    ops_map_args map;
+    ops_gather_args gather;
+    ops_part_args part;
+    ops_scatter_args scatter;
+} one_args;
+
+// False: there is no room for it, or it is not small.
+static bool add_task(ops_some_args *some, size_t *used, ops_task_kind kind, bool behind, const one_args *a, size_t bytes) {
+    if (some->n == OPS_TASKS || bytes > sizeof some->args - *used || a->s.count > OPS_TASK_MOST) return false;
+    some->task[some->n].kind = (int16_t)kind, some->task[some->n].behind = behind, some->task[some->n].at = (int32_t)*used;
+    some->n++;
+    memcpy((char *)some->args + *used, a, bytes);
+    *used += bytes;
+    return true;
+}
+
+static bool add_kernel(const plan *p, const kernel *k, bool behind, ops_some_args *some, size_t *used) {
+    const ir_node *n = k->node;
+    one_args a;
+    switch (n->op) {
+    case IR_MAP: case IR_FUSED:
+        return map_args(p, k, &a.map, NULL) == TL_OK && add_task(some, used, OPS_MAP, behind, &a, offsetof(ops_map_args, in) + (size_t)n->n_in * sizeof(ops_reader));
+    case IR_GATHER:
+        return gather_args(p, k, &a.gather, NULL) == TL_OK && add_task(some, used, OPS_GATHER, behind, &a, offsetof(ops_gather_args, in) + (size_t)n->n_in * sizeof(ops_reader));
+    case IR_ASSEMBLE:
+        for (int e = 0; e < n->n_in; e++) {
+            a.part = part_args(p, k, e);
+            if (!add_task(some, used, OPS_PART, behind && e == 0, &a, sizeof a.part)) return false;
+        }
+        return parts_cover(n) == n->inner;
+    default:
+        a.scatter = scatter_args(p, k);
+        return add_task(some, used, OPS_SCATTER, behind, &a, sizeof a.scatter);
+    }
+}
+
+static bool reads_made(const kernel *k, kernel *const *made, int n) { // what one of them makes
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < k->n_reads; r++)
+            if (made[i]->out >= 0 && k->reads[r].value == made[i]->out) return true;
+    return false;
+}
+
+static tl_status run_node(plan *p, const kernel *k, tl_error *err);
+
+static tl_status run_some(plan *p, const gpu_role *r, tl_error *err) {
+    ops_some_args a = {.ahead = r->ahead && !p->profile};
+    size_t used = 0;
+    int level = 0; // the first member behind the last barrier
+    for (int i = 0; i < r->n; i++) {
+        bool behind = reads_made(r->member[i], r->member + level, i - level);
+        if (behind) level = i;
+        if (add_kernel(p, r->member[i], behind, &a, &used)) continue;
+        for (int j = 0; j < r->n; j++) TL_TRY(run_node(p, r->member[j], err));
+        return TL_OK;
+    }
+    return LAUNCH("ops_some", 1, 1, THREADS, a);
 }
 
 // ---- rows ------------------------------------------------------------------------------------------------
@@ -390,13 +480,9 @@ static tl_status run_attend(plan *p, const kernel *k, tl_error *err) {
 }
 
 // ---- all -------------------------------------------------------------------------------------------------
-tl_status gpu_launch(plan *p, kernel *k, tl_error *err) {
+static tl_status run_node(plan *p, const kernel *k, tl_error *err) {
     const ir_node *n = k->node;
-    const gpu_role *r = k->gpu;
     if (n->sym && sym_rows(p, n->sym, 0) == 0) return TL_OK;
-    if (r->kind == GPU_SKIP || r->kind == GPU_NORM) return TL_OK;
-    if (r->kind == GPU_STORES) return run_stores(p, r, err);
-    if (r->kind != GPU_ALONE || k->kind == K_TILE) return run_product_group(p, k, r, err);
     switch (n->op) {
     case IR_MAP: case IR_FUSED: return run_map_fused(p, k, err);
     case IR_EINSUM: case IR_REDUCE: return run_folds(p, k, err);
@@ -412,6 +498,15 @@ tl_status gpu_launch(plan *p, kernel *k, tl_error *err) {
     case IR_ATTENTION: return run_attend(p, k, err);
     default: return err_set(err, TL_E_UNSUPPORTED, "%s cannot be computed on a CUDA device", ir_op_name(n->op));
     }
+}
+
+tl_status gpu_launch(plan *p, kernel *k, tl_error *err) {
+    const gpu_role *r = k->gpu;
+    if (r->kind == GPU_SOME) return run_some(p, r, err);
+    if (r->kind == GPU_SKIP || r->kind == GPU_NORM || (k->node->sym && sym_rows(p, k->node->sym, 0) == 0)) return TL_OK;
+    if (r->kind == GPU_STORES) return run_stores(p, r, err);
+    if (r->kind != GPU_ALONE || k->kind == K_TILE) return run_product_group(p, k, r, err);
+    return run_node(p, k, err);
 }
 
 tl_status gpu_launch_all(plan *p, tl_error *err) {
