@@ -110,6 +110,14 @@ static size_t row_shared(const cuda_row_args *a, int warps) {
     return (size_t)(warps * CUDA_ROW_SLOTS * layout_row_slot(type)) + (size_t)pieces * (size_t)layout_row_bytes(type, a->l.wide) + (size_t)(sums + pieces) * 4;
 }
 
+// Shared memory that a block asks for lest more of them than its share lie on one multiprocessor while others have none; 0: they may. As
+// measured on an H200: where blocks are few, or long, one each; pairs of 3 each. More of it would keep the next kernel's blocks out.
+static size_t row_share(const cuda_row_args *a, int tiles, int sms) {
+    bool few = tiles <= sms * 3 / 4, one = tiles <= sms && layout_strip_bytes(a->l.m[0].type, a->l.m[0].k) >= 32 << 10;
+    if (few || one) return 115 << 10;
+    return a->l.epilogue == CUDA_EPI_GLU && tiles > 2 * sms && tiles <= 3 * sms ? 66 << 10 : 0;
+}
+
 bool cuda_row_takes(const cuda_row_args *a) {
     int type = a->l.m[0].type;
     bool aligned = (((uintptr_t)a->x | (uintptr_t)(a->norm && a->w ? a->w : NULL)) & 15) == 0;
@@ -124,7 +132,8 @@ tl_status cuda_row(cuda_device *d, const cuda_row_args *args, tl_error *err) {
     if (tiles == 0) return TL_OK;
     if (sms < 1) sms = SMS;
     if (tiles <= 2 * sms && layout_pieces(a.l.m[0].k) > 8 && row_shared(&a, 12) <= SHARED_MOST) warps = 12;
-    size_t shared = row_shared(&a, warps);
+    size_t shared = row_shared(&a, warps), share = row_share(&a, tiles, sms);
+    if (shared < share) shared = share;
     int each = warps == 12 ? 2 : 4; // blocks of a multiprocessor; as measured on an H200: more leave no room for the next kernel's
     while (each > 1 && (size_t)each * (shared + 1024) > (228u << 10)) each--;
     char name[48], type_name[16];
