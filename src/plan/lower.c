@@ -318,6 +318,12 @@ static bool kept_by_attention(const ir_graph *g, const ir_state *s) {
     return false;
 }
 
+// The rows that a product reads, all or some of them.
+static const ir_node *rows_read(const ir_node *product) {
+    const ir_node *x = product->in[0].node;
+    return ir_picks_rows(x) ? x->in[0].node : x;
+}
+
 // A device makes the products of one input in one launch, so that there all of them read the same activations.
 static void choose_wide(lowering *l) {
     const ir_graph *g = l->p->graph;
@@ -327,9 +333,9 @@ static void choose_wide(lowering *l) {
     if (!l->p->device) return;
     uint8_t *read = arena_array(&l->p->mem, uint8_t, l->p->n_nodes + 1);
     for (const ir_node *x = g->first; x; x = x->next)
-        if (x->op == IR_LINEAR && l->wide[x->id]) read[x->in[0].node->id] = 1;
+        if (x->op == IR_LINEAR && l->wide[x->id]) read[rows_read(x)->id] = 1;
     for (const ir_node *x = g->first; x; x = x->next)
-        if (x->op == IR_LINEAR) l->wide[x->id] = read[x->in[0].node->id];
+        if (x->op == IR_LINEAR) l->wide[x->id] = read[rows_read(x)->id];
 }
 
 static bool is_wide(const lowering *l, const ir_node *n) { return l->wide[n->id] && dtype_table[n->u.weight->type].block_values == 32; }
