@@ -9,31 +9,49 @@ static inline VI vi_s8(VI w) { return w; } // Q8_0's codes stay signed
 #include "cpu/linear_codes.h"
 #include "cpu/linear_tile.h"
 
-// Tiles 0 to 2: sums, activations, codes of slot 0; 3 to 5 those of slot 1.
+// Tiles 0 to 3: sums of a slot each; 4, 5: activations; 6, 7: codes.
 static void ti_begin(void) {
     tile_config c = {.palette = 1};
-    for (int i = 0; i < 6; i++) {
-        c.rows[i] = (uint8_t)(i % 3 == 2 ? 8 : 16);
-        c.colsb[i] = (uint16_t)(i % 3 == 1 ? 32 : 64);
+    for (int i = 0; i < 8; i++) {
+        c.rows[i] = (uint8_t)(i < 6 ? 16 : 8);
+        c.colsb[i] = (uint16_t)(i == 4 || i == 5 ? 32 : 64);
     }
     tile_configure(&c);
 }
 
 static void ti_end(void) { tile_release(); }
 
-#define TI_DOT(C, A, B, MULTIPLY)                                                                                      \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #A "\n\ttileloadd (%2,%3,1), %%tmm" #B "\n\ttilezero %%tmm" #C       \
-                     "\n\t" MULTIPLY " %%tmm" #B ", %%tmm" #A ", %%tmm" #C "\n\ttilestored %%tmm" #C ", (%4,%3,1)"     \
-                     : : "r"(x), "r"(stride), "r"(codes), "r"((size_t)64), "r"(out) : "memory")
-
+#define TI_LOAD(T, AT, STRIDE) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(AT), "r"((size_t)(STRIDE)) : "memory")
+#define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%0,%1,1)" : : "r"(out), "r"((size_t)64) : "memory")
+#define TI_PRODUCT(C, A, B, MULTIPLY)                                                                                  \
+    __asm__ volatile("tilezero %%tmm" #C "\n\t" MULTIPLY " %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : : "memory")
 // Signed activations times unsigned codes, or signed ones (Q8_0).
-static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride, const uint8_t *codes, int32_t *out) {
-    if (t == DT_Q8_0) {
-        if (slot) TI_DOT(3, 4, 5, "tdpbssd");
-        else TI_DOT(0, 1, 2, "tdpbssd");
-    } else {
-        if (slot) TI_DOT(3, 4, 5, "tdpbsud");
-        else TI_DOT(0, 1, 2, "tdpbsud");
+#define TI_DOT(C, A, B)                                                                                                \
+    do {                                                                                                               \
+        if (t == DT_Q8_0) TI_PRODUCT(C, A, B, "tdpbssd");                                                              \
+        else TI_PRODUCT(C, A, B, "tdpbsud");                                                                           \
+    } while (0)
+
+INLINE void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+    (void)out;
+    if (slot == 0) TI_LOAD(4, x, ACT_BLOCK);
+    if (slot == 2) TI_LOAD(5, x, ACT_BLOCK);
+    if (slot == 0) TI_LOAD(6, codes, 64);
+    if (slot == 1) TI_LOAD(7, codes, 64);
+    switch (slot) {
+    case 0: TI_DOT(0, 4, 6); break;
+    case 1: TI_DOT(1, 4, 7); break;
+    case 2: TI_DOT(2, 5, 6); break;
+    default: TI_DOT(3, 5, 7);
+    }
+}
+
+INLINE void ti_store(int slot, int32_t *out) {
+    switch (slot) {
+    case 0: TI_STORE(0); break;
+    case 1: TI_STORE(1); break;
+    case 2: TI_STORE(2); break;
+    default: TI_STORE(3);
     }
 }
 

@@ -133,13 +133,9 @@ INLINE bool high_scaled(tl_dtype t) {
 
 INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
 
-// Adds part p of a block to a row's sums: scale * (d * dot - zero * ds) + min * ds, in this order everywhere.
-// x: the row's block (act.h); wide: one of ACT_Q16, whose two planes' dots are dot and low.
-INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min, const uint8_t *x, const VI *dot, const VI *low, VF *acc) {
-    int tail = ACT_BLOCK * (wide ? 2 : 1); // d, ds, ds1 follow the planes
-    VF d = splat_at(x + tail), ds = splat_at(x + tail + 4);
-    if (parts_of(t) == 2) ds = p ? splat_at(x + tail + 8) : vf_sub(ds, splat_at(x + tail + 8));
-    VF offset = vf_mul(vf_splat((float)-zero_of(t)), ds);
+// Adds a block's products with a row to the row's sums: scale * (d * dot + offset) + min * ds, in this order everywhere.
+// offset: -zero * ds; wide: of the two planes of ACT_Q16, dot and low.
+INLINE void row_sum(tl_dtype t, bool wide, const VF *scale, const VF *min, VF d, VF ds, VF offset, const VI *dot, const VI *low, VF *acc) {
     UNROLL
     for (int h = 0; h < HALVES; h++) {
         VF v = vf_int(wide && high_scaled(t) ? vi_add(dot[h], low[h]) : dot[h]);
@@ -148,6 +144,14 @@ INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min
         acc[h] = vf_fma(scale[h], u, acc[h]);
         if (has_min(t)) acc[h] = vf_fma(min[h], ds, acc[h]);
     }
+}
+
+// The same for part p of a block. x: the row's block (act.h).
+INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min, const uint8_t *x, const VI *dot, const VI *low, VF *acc) {
+    int tail = ACT_BLOCK * (wide ? 2 : 1); // d, ds, ds1 follow the planes
+    VF d = splat_at(x + tail), ds = splat_at(x + tail + 4);
+    if (parts_of(t) == 2) ds = p ? splat_at(x + tail + 8) : vf_sub(ds, splat_at(x + tail + 8));
+    row_sum(t, wide, scale, min, d, ds, vf_mul(vf_splat((float)-zero_of(t)), ds), dot, low, acc);
 }
 
 // ---- expanded ----------------------------------------------------------------------------------------

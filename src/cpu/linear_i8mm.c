@@ -19,13 +19,13 @@ static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2])
     }
 }
 
-static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride, const uint8_t *codes, int32_t *out) {
+static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
     (void)slot, (void)t;
     for (int q = 0; q < 4; q++) {
         int8x16_t pair[4][2];
         lane_pairs(codes, q, pair);
         for (int r = 0; r < 16; r += 2) {
-            const uint8_t *upper = x + (size_t)r * stride, *lower = upper + stride;
+            const uint8_t *upper = x + r * ACT_BLOCK, *lower = upper + ACT_BLOCK;
             int32x4_t s0 = vdupq_n_s32(0), s1 = s0; // [row r or r + 1][two lanes]
             UNROLL
             for (int i = 0; i < 4; i++) {
@@ -38,6 +38,8 @@ static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride,
         }
     }
 }
+
+static inline void ti_store(int slot, int32_t *out) { (void)slot, (void)out; }
 
 #include "cpu/linear_tiles.h"
 

@@ -84,23 +84,30 @@ static VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
 
 #include "cpu/linear_simd.h"
 
-// Tiles as AMX has them, one at a time. The codes of Q8_0 lie as vi_s8() left them.
+// Tiles as AMX has them, one at a time, and the operands it has loaded. The codes of Q8_0 lie as vi_s8() left them.
 static bool tiles_on;
+static uint8_t loaded_x[2][16 * 32], loaded_codes[2][512];
+static int32_t slot_sums[4][16 * LANES];
 static void ti_begin(void) { tiles_on = true; }
 static void ti_end(void) { tiles_on = false; }
-static void ti_dot(int slot, tl_dtype t, const uint8_t *x, size_t stride, const uint8_t *codes, int32_t *out) {
-    (void)slot;
+static void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
     TL_CHECK(tiles_on);
+    if (slot % 2 == 0) memcpy(loaded_x[slot / 2], x, sizeof *loaded_x);
+    if (slot / 2 == 0) memcpy(loaded_codes[slot % 2], codes, sizeof *loaded_codes);
+    x = loaded_x[slot / 2];
+    codes = loaded_codes[slot % 2];
     for (int r = 0; r < 16; r++)
         for (int lane = 0; lane < LANES; lane++) {
             int32_t s = 0;
             for (int i = 0; i < 32; i++) {
                 uint8_t code = codes[i / 4 * 64 + lane * 4 + i % 4];
-                s += (t == DT_Q8_0 ? (int8_t)(code ^ 0x80) : code) * (int8_t)x[(size_t)r * stride + (size_t)i];
+                s += (t == DT_Q8_0 ? (int8_t)(code ^ 0x80) : code) * (int8_t)x[r * 32 + i];
             }
-            out[r * LANES + lane] = s;
+            slot_sums[slot][r * LANES + lane] = s;
         }
+    memset(out, 0xa5, sizeof *slot_sums); // not before ti_store()
 }
+static void ti_store(int slot, int32_t *out) { memcpy(out, slot_sums[slot], sizeof *slot_sums); }
 
 #include "cpu/linear_tiles.h"
 
