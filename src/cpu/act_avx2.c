@@ -45,8 +45,10 @@ static inline int sum16(const __m256i v[2]) { return sum_lanes(_mm256_add_epi32(
 
 static inline void quantize_q8(const float *x, act_q8 *b) {
     levels l = quantize(x, 127);
-    int s0 = sum16(l.v), s1 = sum16(l.v + 2);
-    _mm256_storeu_si256((__m256i *)(void *)b->q, pack(l.v));
+    __m256i q = pack(l.v), s = _mm256_sad_epu8(_mm256_xor_si256(q, _mm256_set1_epi8(-128)), _mm256_setzero_si256()); // of q + 128, by 8
+    s = _mm256_add_epi64(s, _mm256_shuffle_epi32(s, 0x4e));
+    int s0 = _mm_cvtsi128_si32(_mm256_castsi256_si128(s)) - 16 * 128, s1 = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1)) - 16 * 128;
+    _mm256_storeu_si256((__m256i *)(void *)b->q, q);
     b->d = l.d;
     b->ds = l.d * (float)(s0 + s1);
     b->ds1 = l.d * (float)s1;
