@@ -10,13 +10,16 @@ enum {
     THREAD_NS = 300,      // what a stage takes longer for each thread that shares it
     STOP_NS = 20000000,   // nor longer, where a run may be stopped
     UNITS_PER_THREAD = 16,
-    TOGETHER = 4,         // groups of a matrix that kernels of several rows take at once
+    TOGETHER = 4,         // groups of a matrix that kernels of several rows take at once,
+    MANY = 16,            // and from so many rows on at least
+    MANY_TOGETHER = 8,    // so many, since rows are copied for each call
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 128 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
     GROUP_ROWS = 256,        // share the work of unpacking weights
     GROUP_STEP = 8,          // rows that kernels take together at most
+    LEAST_ROWS = 64,         // of a LINEAR unit that is cut for the sake of idle threads
 };
 
 // ---- life ----------------------------------------------------------------------------------------
@@ -118,8 +121,8 @@ static int64_t linear_groups(const linear_args *l) {
 
 static int64_t flat_chunks(const ir_node *n) { return divide_up(n->size[n->nout - 1], FLAT_RUN); }
 
-// Cuts an item into units of about `target` ns.
-static void cut_item(const plan *p, item *it, double target) {
+// Cuts an item into units of about `target` ns; products of many rows may take `most`.
+static void cut_item(const plan *p, item *it, double target, double most) {
     const kernel *k = p->kernels[it->first];
     double cost = it->cost > 1 ? it->cost : 1;
     it->rows = item_rows(p, it);
@@ -145,8 +148,11 @@ static void cut_item(const plan *p, item *it, double target) {
         it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), GROUP_STEP) * GROUP_STEP; // blocks of about equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
         if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
+        if (it->rows >= MANY && it->chunk < MANY_TOGETHER) it->chunk = MANY_TOGETHER;
         if (it->chunk < 1) it->chunk = 1;
         if (it->chunk > groups) it->chunk = groups;
+        while (it->row_block > LEAST_ROWS && cost * (double)(it->row_block * it->chunk) > most * (double)groups)
+            it->row_block = divide_up(it->row_block / 2, GROUP_STEP) * GROUP_STEP;
         it->units = divide_up(groups, it->chunk) * divide_up(it->rows, it->row_block);
         break;
     }
@@ -170,13 +176,15 @@ static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
     }
     *serial = p->team == 1 || (total < SERIAL_NS && !attention);
     ph->threads = attention ? p->team : stage_threads(p, total);
-    double target = *serial ? 1e18 : total / (ph->threads * UNITS_PER_THREAD);
+    double target = *serial ? 1e18 : total / (ph->threads * UNITS_PER_THREAD), most = *serial ? 1e18 : total / (ph->threads * 2);
     if (target < UNIT_NS) target = UNIT_NS;
+    if (most < target) most = target;
     if (p->limits.stop && target > STOP_NS) target = STOP_NS;
+    if (p->limits.stop && most > STOP_NS) most = STOP_NS;
     for (int i = 0; i < s->n; i++) {
         item *it = &p->items[s->first + i];
         bool rows = it->kind == K_ROW;
-        cut_item(p, it, rows && target > 20000 ? 20000 : target); // rows of a group stay in the cache from kernel to kernel
+        cut_item(p, it, rows && target > 20000 ? 20000 : target, most); // rows of a group stay in the cache from kernel to kernel
     }
 }
 

@@ -505,7 +505,7 @@ static void test_lost(void **state) { // keep last: the simulated device does no
     close_all(&o);
 }
 
-int main(void) {
+int main(int argc, char **argv) { // PATTERN: only tests whose names it matches
     tl_engine *e;
     tl_error err = {0};
     tl_engine_options eo = {.threads = 1, .device = "cuda"};
@@ -521,6 +521,7 @@ int main(void) {
 #define ON_ANY cmocka_unit_test(test_q4_0), cmocka_unit_test(test_q4_k), cmocka_unit_test(test_q6_k), cmocka_unit_test(test_bf16), cmocka_unit_test(test_f32), cmocka_unit_test(test_lists), cmocka_unit_test(test_split), cmocka_unit_test(test_many), cmocka_unit_test(test_saved), cmocka_unit_test(test_profile), cmocka_unit_test(test_choices), cmocka_unit_test(test_choices_of_many)
     const struct CMUnitTest on_any[] = {ON_ANY};
     const struct CMUnitTest simulated[] = {ON_ANY, cmocka_unit_test(test_refusals), cmocka_unit_test(test_memory), cmocka_unit_test(test_growth), cmocka_unit_test(test_lost)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     int failed = gpu ? cmocka_run_group_tests(on_any, NULL, NULL) : cmocka_run_group_tests(simulated, NULL, NULL);
     unlink(path);
     return failed;
