@@ -280,19 +280,23 @@ static bool elementwise(const kernel *k) { // over floats and integers
     return true;
 }
 
-static bool reads_any(const kernel *k, const gpu_role *all) { // of what they make
+static bool make(const gpu_role *all, int32_t v) { // do they make value v?
     for (int i = 0; i < all->n; i++)
-        for (int r = 0; r < k->n_reads; r++)
-            if (all->member[i]->out >= 0 && k->reads[r].value == all->member[i]->out) return true;
+        if (all->member[i]->out == v) return true;
+    return false;
+}
+
+static bool reads_any(const kernel *k, const gpu_role *all) { // of what they make
+    for (int r = 0; r < k->n_reads; r++)
+        if (make(all, k->reads[r].value)) return true;
     return false;
 }
 
 static bool begins_with(const plan *p, const kernel *k, const gpu_role *all) { // does k read only what a step begins with, and what they make?
     for (int r = 0; r < k->n_reads; r++) {
         int32_t v = k->reads[r].value;
-        bool made = false, state = p->values[v].place == V_STATE && k->node->op == IR_SCATTER && v == k->in[0].value;
-        for (int i = 0; i < all->n; i++) made |= all->member[i]->out == v;
-        if (!made && !state && p->values[v].place != V_INPUT && p->values[v].place != V_FIXED) return false;
+        bool state = p->values[v].place == V_STATE && k->node->op == IR_SCATTER && v == k->in[0].value;
+        if (!make(all, v) && !state && p->values[v].place != V_INPUT && p->values[v].place != V_FIXED) return false;
     }
     return true;
 }
