@@ -125,62 +125,6 @@ tl_status plan_stages(plan *p, tl_error *err) {
 enum { HUGE_PAGE = 2 << 20 };
 
 // ---- workspace -----------------------------------------------------------------------------------
-// A free stretch, [begin, end); the list is ordered and has no two neighbours that touch.
-typedef struct gap {
-    size_t begin, end;
-    struct gap *next;
-} gap;
-
-typedef struct space {
-    arena *mem;
-    gap *gaps, *spare;
-    size_t top;
-} space;
-
-static size_t space_take(space *s, size_t bytes) { // best fit
-    gap **best = NULL;
-    for (gap **g = &s->gaps; *g; g = &(*g)->next)
-        if ((*g)->end - (*g)->begin >= bytes && (!best || (*g)->end - (*g)->begin < (*best)->end - (*best)->begin)) best = g;
-    if (!best) {
-        size_t at = s->top;
-        s->top += bytes;
-        return at;
-    }
-    gap *g = *best;
-    size_t at = g->begin;
-    g->begin += bytes;
-    if (g->begin == g->end) {
-        *best = g->next;
-        g->next = s->spare;
-        s->spare = g;
-    }
-    return at;
-}
-
-static void space_give(space *s, size_t begin, size_t end) {
-    gap **at = &s->gaps, *before = NULL;
-    while (*at && (*at)->begin < begin) before = *at, at = &(*at)->next;
-    gap *after = *at;
-    if (before && before->end == begin) {
-        before->end = end;
-        if (after && after->begin == end) {
-            before->end = after->end;
-            before->next = after->next;
-            after->next = s->spare;
-            s->spare = after;
-        }
-        return;
-    }
-    if (after && after->begin == end) {
-        after->begin = begin;
-        return;
-    }
-    gap *g = s->spare ? s->spare : arena_new(s->mem, gap);
-    if (g == s->spare) s->spare = g->next;
-    *g = (gap){begin, end, after};
-    *at = g;
-}
-
 static bool value_bytes(const plan *p, const value *v, size_t *out) {
     int64_t rows = v->sym == SYM_ROWS ? p->limits.max_rows : v->sym == SYM_OUT ? p->limits.max_outs : 1;
     if (!size_mul((size_t)rows, v->row_bytes, out) || !size_add(*out, 2 * LINE - 1, out)) return false;
@@ -190,47 +134,117 @@ static bool value_bytes(const plan *p, const value *v, size_t *out) {
     return true;
 }
 
-typedef struct event { // a value and when it ends
-    int32_t stage, value;
-} event;
+// Does edge e of k read element i of its input where element i of the node is written?
+static bool reads_own_place(const plan *p, const kernel *k, int e) {
+    const reader *in = &k->in[e];
+    const value *from = &p->values[in->value], *to = &p->values[k->out];
+    int64_t dense = 1;
+    if (in->kind != SRC_F32 || in->offset != 0 || from->sym != to->sym || from->inner != to->inner || from->row_bytes != to->row_bytes) return false;
+    for (int l = k->node->nout - 1; l >= 0; dense *= k->node->size[l--])
+        if ((l == 0 && k->node->sym ? true : k->node->size[l] > 1) && in->stride[l] != dense) return false;
+    return true;
+}
 
-static int by_stage(const void *a, const void *b) {
-    const event *x = a, *y = b;
-    if (x->stage != y->stage) return x->stage < y->stage ? -1 : 1;
+// An input of an elementwise kernel that nobody needs any more gives its place to the result. It has to be of an earlier stage: one
+// of the same would be gone when check_stage() looks at it. -1: there is none.
+static int32_t input_to_replace(const plan *p, const kernel *k, const int32_t *last_reader) {
+    if ((k->node->op != IR_MAP && k->node->op != IR_FUSED) || k->out < 0 || p->values[k->out].type != DT_F32) return -1;
+    for (int e = 0; e < k->node->n_in; e++) {
+        int32_t v = k->in[e].kind == SRC_F32 ? k->in[e].value : -1;
+        if (v < 0 || p->values[v].place != V_WORK || p->values[v].last != k->stage || p->values[v].first >= k->stage || last_reader[v] != k->id) continue;
+        bool own = true;
+        for (int f = 0; f < k->node->n_in; f++)
+            if (k->in[f].kind != SRC_SCALAR && k->in[f].value == v) own &= reads_own_place(p, k, f);
+        if (own) return v;
+    }
+    return -1;
+}
+
+typedef struct block { // of the workspace: a value, or several that follow each other
+    size_t bytes, offset;
+    int32_t first, last; // stages
+    int32_t value;
+} block;
+
+static int large_first(const void *a, const void *b) {
+    const block *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
     return x->value < y->value ? -1 : x->value > y->value;
 }
 
-tl_status plan_memory(plan *p, tl_error *err) {
-    event *starts = arena_array(&p->mem, event, p->n_values + 1), *ends = arena_array(&p->mem, event, p->n_values + 1);
-    size_t *bytes = arena_array(&p->mem, size_t, p->n_values + 1);
+// The lowest place that is free while b lives; placed[n] is in the order of offsets, and gets b.
+static void place(block **placed, int n, block *b) {
+    int at = n;
+    b->offset = 0;
+    for (int i = 0; i < n; i++) {
+        if (placed[i]->last < b->first || placed[i]->first > b->last) continue;
+        if (placed[i]->offset >= b->offset + b->bytes) break;
+        if (placed[i]->offset + placed[i]->bytes > b->offset) b->offset = placed[i]->offset + placed[i]->bytes;
+    }
+    while (at > 0 && placed[at - 1]->offset > b->offset) placed[at] = placed[at - 1], at--;
+    placed[at] = b;
+}
+
+// Values whose lives do not overlap share memory. Large ones are placed first: in the order of time they would lie scattered, with gaps
+// that fit nothing.
+static tl_status place_values(plan *p, size_t *top, tl_error *err) {
+    block *blocks = arena_array(&p->mem, block, p->n_values + 1), **placed = arena_array(&p->mem, block *, p->n_values + 1);
+    int32_t *block_of = arena_array(&p->mem, int32_t, p->n_values + 1), *last_reader = arena_array(&p->mem, int32_t, p->n_values + 1);
     int n = 0;
+    for (int i = 0; i < p->n_values; i++) last_reader[i] = block_of[i] = -1;
+    for (int i = 0; i < p->n_kernels && !p->device; i++)
+        for (int r = 0; r < p->kernels[i]->n_reads; r++) {
+            const kernel *k = p->kernels[i];
+            int32_t v = k->reads[r].value;
+            if (k->stage == p->values[v].last) last_reader[v] = last_reader[v] < 0 || last_reader[v] == k->id ? k->id : INT_MAX;
+        }
+    for (int i = 0; i < p->n_kernels && !p->device; i++) { // kernels are in the order of stages: an input has its block
+        int32_t from = input_to_replace(p, p->kernels[i], last_reader), to = p->kernels[i]->out;
+        if (from < 0) continue;
+        if (block_of[from] < 0) {
+            block_of[from] = n;
+            blocks[n++] = (block){.first = p->values[from].first, .value = from};
+        }
+        block_of[to] = block_of[from];
+    }
     for (int i = 0; i < p->n_values; i++) {
         const value *v = &p->values[i];
+        size_t bytes;
         if (v->place != V_WORK) continue;
-        if (!value_bytes(p, v, &bytes[i])) return err_set(err, TL_E_MEMORY, "an array of the program is larger than memory can be");
-        starts[n] = (event){v->first, i};
-        ends[n++] = (event){v->last, i};
-    }
-    qsort(starts, (size_t)n, sizeof *starts, by_stage);
-    qsort(ends, (size_t)n, sizeof *ends, by_stage);
-    space s = {.mem = &p->mem};
-    for (int i = 0, e = 0; i < n; i++) {
-        for (; e < n && ends[e].stage < starts[i].stage; e++) {
-            int32_t v = ends[e].value;
-            space_give(&s, p->values[v].offset, p->values[v].offset + bytes[v]);
+        if (!value_bytes(p, v, &bytes)) return err_set(err, TL_E_MEMORY, "an array of the program is larger than memory can be");
+        if (block_of[i] < 0) {
+            block_of[i] = n;
+            blocks[n++] = (block){.first = v->first, .value = i};
         }
-        p->values[starts[i].value].offset = space_take(&s, bytes[starts[i].value]);
+        block *b = &blocks[block_of[i]];
+        if (bytes > b->bytes) b->bytes = bytes;
+        if (v->last > b->last) b->last = v->last;
     }
-    p->work_bytes = s.top;
-    if (p->limits.max_bytes && s.top > p->limits.max_bytes)
-        return err_set(err, TL_E_LIMIT, "the computation needs %zu MiB of temporaries, more than its limit of %zu MiB", s.top >> 20, p->limits.max_bytes >> 20);
+    block *sorted = arena_dup(&p->mem, blocks, sizeof *blocks * (size_t)n);
+    qsort(sorted, (size_t)n, sizeof *sorted, large_first);
+    for (int i = 0; i < n; i++) {
+        place(placed, i, &sorted[i]);
+        if (sorted[i].offset + sorted[i].bytes > *top) *top = sorted[i].offset + sorted[i].bytes;
+        blocks[block_of[sorted[i].value]].offset = sorted[i].offset;
+    }
+    for (int i = 0; i < p->n_values; i++)
+        if (p->values[i].place == V_WORK) p->values[i].offset = blocks[block_of[i]].offset;
+    return TL_OK;
+}
+
+tl_status plan_memory(plan *p, tl_error *err) {
+    size_t top = 0;
+    TL_TRY(place_values(p, &top, err));
+    p->work_bytes = top;
+    if (p->limits.max_bytes && top > p->limits.max_bytes)
+        return err_set(err, TL_E_LIMIT, "the computation needs %zu MiB of temporaries, more than its limit of %zu MiB", top >> 20, p->limits.max_bytes >> 20);
     if (p->device) return TL_OK; // the caller has the memory
-    bool large = p->limits.touched && s.top >= HUGE_PAGE;
-    p->work = mem_alloc_aligned(s.top + LINE, large ? HUGE_PAGE : LINE);
-    if (p->work && large) (void)madvise(p->work, s.top, MADV_HUGEPAGE);
+    bool large = p->limits.touched && top >= HUGE_PAGE;
+    p->work = mem_alloc_aligned(top + LINE, large ? HUGE_PAGE : LINE);
+    if (p->work && large) (void)madvise(p->work, top, MADV_HUGEPAGE);
     p->scratch_bytes = ((size_t)(TEMPS + STACK) * RUN_ROOM * sizeof(float) + p->attn_scratch + 3 * LINE) / LINE * LINE;
     p->scratch = mem_alloc_aligned(p->scratch_bytes * (size_t)p->n_threads, LINE);
-    if (!p->work || !p->scratch) return err_set(err, TL_E_MEMORY, "out of memory for a workspace of %zu bytes", s.top);
+    if (!p->work || !p->scratch) return err_set(err, TL_E_MEMORY, "out of memory for a workspace of %zu bytes", top);
     for (int a = 0; a < p->n_attn_work; a++) {
         size_t most = 0;
         for (int i = 0; i < p->n_attns; i++) {
