@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -152,6 +153,34 @@ int fetch_wheel(const char *requirement, const char *folder, char *wheel, size_t
 }
 
 // ---- zip ---------------------------------------------------------------------------------------
+// libarchive is loaded when a wheel is opened: a dozen libraries come with it, which would cost every other command 3 MB of memory and
+// two milliseconds.
+#define LIBARCHIVE_FUNCTIONS(F) \
+    F(archive_read_new) F(archive_read_free) F(archive_read_support_format_zip) F(archive_read_open_filename) F(archive_read_next_header) \
+    F(archive_read_data) F(archive_error_string) F(archive_entry_pathname) F(archive_entry_filetype)
+
+static struct {
+#define FIELD(name) __typeof__(&(name)) name;
+    LIBARCHIVE_FUNCTIONS(FIELD)
+#undef FIELD
+} la;
+
+static bool load_libarchive(char *why, size_t cap) {
+    static const struct { const char *name; size_t at; } rows[] = {
+#define ROW(name) {#name, offsetof(__typeof__(la), name)},
+        LIBARCHIVE_FUNCTIONS(ROW)
+#undef ROW
+    };
+    void *lib = la.archive_read_new ? NULL : dlopen(LIBARCHIVE, RTLD_NOW | RTLD_LOCAL);
+    if (!lib && !la.archive_read_new) return snprintf(why, cap, "libarchive, which unpacks wheels, cannot be loaded: %s", dlerror()), false;
+    for (size_t i = 0; lib && i < sizeof rows / sizeof *rows; i++) {
+        void *f = dlsym(lib, rows[i].name);
+        if (!f) return memset(&la, 0, sizeof la), snprintf(why, cap, "%s has no %s", LIBARCHIVE, rows[i].name), false;
+        memcpy((char *)&la + rows[i].at, &f, sizeof f);
+    }
+    return true;
+}
+
 static int write_all(int fd, const char *data, size_t n) {
     while (n > 0) {
         ssize_t done = write(fd, data, n);
@@ -169,8 +198,8 @@ static int64_t copy_entry(struct archive *a, const char *name, int fd, int64_t l
     la_ssize_t got = chunk ? 1 : -1;
     if (!chunk) snprintf(why, cap, "out of memory");
     while (got > 0) {
-        got = archive_read_data(a, chunk, CHUNK);
-        if (got < 0) snprintf(why, cap, "%s: %.200s", name, archive_error_string(a));
+        got = la.archive_read_data(a, chunk, CHUNK);
+        if (got < 0) snprintf(why, cap, "%s: %.200s", name, la.archive_error_string(a));
         else if (fetch_interrupted) got = (snprintf(why, cap, "interrupted"), -1);
         else if (got > limit - total) got = (snprintf(why, cap, "%s is larger than the catalog says", name), -1);
         else if (write_all(fd, chunk, (size_t)got) != 0) got = (snprintf(why, cap, "cannot write: %s", strerror(errno)), -1);
@@ -181,27 +210,28 @@ static int64_t copy_entry(struct archive *a, const char *name, int fd, int64_t l
 }
 
 int64_t fetch_extract(const char *wheel, const char *pattern, int fd, int64_t limit, char *why, size_t why_cap) {
-    struct archive *a = archive_read_new();
+    if (!load_libarchive(why, why_cap)) return -1;
+    struct archive *a = la.archive_read_new();
     struct archive_entry *entry;
     int64_t total = -1;
     if (!a) return snprintf(why, why_cap, "out of memory"), -1;
-    archive_read_support_format_zip(a);
-    if (archive_read_open_filename(a, wheel, CHUNK) != ARCHIVE_OK) {
-        snprintf(why, why_cap, "%s is not a zip archive: %.200s", wheel, archive_error_string(a));
-        archive_read_free(a);
+    la.archive_read_support_format_zip(a);
+    if (la.archive_read_open_filename(a, wheel, CHUNK) != ARCHIVE_OK) {
+        snprintf(why, why_cap, "%s is not a zip archive: %.200s", wheel, la.archive_error_string(a));
+        la.archive_read_free(a);
         return -1;
     }
     snprintf(why, why_cap, "%s has no file that matches %s", wheel, pattern);
     int status;
-    while ((status = archive_read_next_header(a, &entry)) == ARCHIVE_OK) {
-        const char *name = archive_entry_pathname(entry);
-        if (!name || archive_entry_filetype(entry) != AE_IFREG || fnmatch(pattern, name, 0) != 0) continue;
+    while ((status = la.archive_read_next_header(a, &entry)) == ARCHIVE_OK) {
+        const char *name = la.archive_entry_pathname(entry);
+        if (!name || la.archive_entry_filetype(entry) != AE_IFREG || fnmatch(pattern, name, 0) != 0) continue;
         total = copy_entry(a, name, fd, limit, why, why_cap);
         break;
     }
     if (status != ARCHIVE_OK && status != ARCHIVE_EOF)
-        snprintf(why, why_cap, "%s: %.200s", wheel, archive_error_string(a));
-    archive_read_free(a);
+        snprintf(why, why_cap, "%s: %.200s", wheel, la.archive_error_string(a));
+    la.archive_read_free(a);
     return total;
 }
 
