@@ -64,4 +64,6 @@ tl_status gguf_get_bool(const gguf *g, const char *key, bool *out, tl_error *err
 tl_status gguf_get_str(const gguf *g, const char *key, str *out, tl_error *err);
 // Slices of a string array, made on first use and owned by g.
 tl_status gguf_strings(const gguf *g, const char *key, const str **out, uint64_t *count, tl_error *err);
+// The same for a while: the caller releases *out with mem_free. NULL after a failure.
+tl_status gguf_strings_new(const gguf *g, const char *key, str **out, uint64_t *count, tl_error *err);
 #endif

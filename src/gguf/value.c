@@ -131,21 +131,27 @@ static tl_status slice_strings(const gguf *g, const gguf_value *v, str *out, tl_
     return TL_OK;
 }
 
+tl_status gguf_strings_new(const gguf *g, const char *key, str **out, uint64_t *count, tl_error *err) {
+    const gguf_value *v;
+    *out = NULL;
+    TL_TRY(find(g, key, &v, err));
+    if (v->type != GGUF_ARR || v->elem != GGUF_STR) return mismatch(g, key, v, "an array of strings", err);
+    size_t bytes; // the count was limited when it was read
+    str *s = size_mul((size_t)v->count, sizeof *s, &bytes) ? mem_alloc(bytes) : NULL;
+    tl_status status = s ? slice_strings(g, v, s, err) : err_set(err, TL_E_MEMORY, "%s: key %s: out of memory", g->files[0].shown, key);
+    if (status == TL_OK) *out = s, *count = v->count;
+    else mem_free(s);
+    return status;
+}
+
 tl_status gguf_strings(const gguf *g, const char *key, const str **out, uint64_t *count, tl_error *err) {
     const gguf_value *found;
     TL_TRY(find(g, key, &found, err));
-    if (found->type != GGUF_ARR || found->elem != GGUF_STR) return mismatch(g, key, found, "an array of strings", err);
     gguf *own = (gguf *)g; // the slices are a cache: filling it does not change what g says
     gguf_value *v = (gguf_value *)found;
     tl_status status = TL_OK;
     pthread_mutex_lock(&own->lock);
-    if (!v->strs) {
-        size_t bytes; // the count was limited when it was read
-        str *s = size_mul((size_t)v->count, sizeof *s, &bytes) ? mem_alloc(bytes) : NULL;
-        status = s ? slice_strings(g, v, s, err) : err_set(err, TL_E_MEMORY, "%s: key %s: out of memory", g->files[0].shown, key);
-        if (status == TL_OK) v->strs = s;
-        else mem_free(s);
-    }
+    if (!v->strs) status = gguf_strings_new(g, key, &v->strs, count, err);
     *out = v->strs;
     *count = v->count;
     pthread_mutex_unlock(&own->lock);

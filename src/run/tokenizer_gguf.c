@@ -69,20 +69,24 @@ static tl_status read_charsmap(const gguf *g, token_source *s, tl_error *err) {
     return TL_OK;
 }
 
-static tl_status read_all(const gguf *g, const char *pre, token_source *s, tl_error *err) {
+typedef struct string_lists { // which the tokenizer needs while it is made
+    str *tokens, *merges;
+} string_lists;
+
+static tl_status read_all(const gguf *g, const char *pre, token_source *s, string_lists *lists, tl_error *err) {
     uint64_t n = 0;
     TL_TRY(gguf_get_str(g, KEY "model", &s->model, err));
     TL_TRY(read_str(g, KEY "pre", &s->pre, err));
     if (pre) s->pre = str_of(pre), s->pre_forced = true;
     TL_TRY(read_str(g, "general.name", &s->name, err));
     TL_TRY(read_str(g, "general.architecture", &s->architecture, err));
-    TL_TRY(gguf_strings(g, KEY "tokens", &s->tokens, &n, err));
-    s->n_tokens = n;
+    TL_TRY(gguf_strings_new(g, KEY "tokens", &lists->tokens, &n, err));
+    s->tokens = lists->tokens, s->n_tokens = n;
     TL_TRY(read_array(g, KEY "scores", GGUF_F32, "f32", s->n_tokens, &s->scores, err));
     TL_TRY(read_array(g, KEY "token_type", GGUF_I32, "i32", s->n_tokens, &s->types, err));
     if (find(g, KEY "merges")) {
-        TL_TRY(gguf_strings(g, KEY "merges", &s->merges, &n, err));
-        s->n_merges = n;
+        TL_TRY(gguf_strings_new(g, KEY "merges", &lists->merges, &n, err));
+        s->merges = lists->merges, s->n_merges = n;
     }
     TL_TRY(read_ids(g, s, err));
     TL_TRY(read_flags(g, s, err));
@@ -96,6 +100,10 @@ tl_status tokenizer_from_gguf(const gguf *g, const char *pre, tokenizer **out, t
     const gguf_value *model = find(g, KEY "model");
     if (!model || str_is(model->s, "none") || str_is(model->s, "no_vocab"))
         return err_set(err, TL_E_UNSUPPORTED, "the file has no tokenizer (" KEY "model); only token ids can be used");
-    TL_TRY(read_all(g, pre, &s, err));
-    return tokenizer_new(&s, out, err);
+    string_lists lists = {0};
+    tl_status status = read_all(g, pre, &s, &lists, err);
+    if (status == TL_OK) status = tokenizer_new(&s, out, err);
+    mem_free(lists.tokens);
+    mem_free(lists.merges);
+    return status;
 }

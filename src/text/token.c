@@ -45,9 +45,12 @@ void tokenizer_free(tokenizer *t) {
     map_free(&t->extra);
     mem_free(t->extra_pool);
     mem_free(t->pairs);
+    mem_free(t->ranks.slots);
     mem_free(t->piece_pool);
-    mem_free(t->pieces);
-    mem_free(t->slots);
+    mem_free(t->piece_at);
+    mem_free(t->ids.slots);
+    mem_free(t->text_pool);
+    mem_free(t->text);
     mem_free(t->attr);
     mem_free(t);
 }
@@ -66,12 +69,14 @@ bool tokenizer_adds_eos(const tokenizer *t) { return t->add_eos; }
 int32_t tokenizer_find(const tokenizer *t, str text) { return text.n ? vocab_find(t, text.p, text.n) : -1; }
 bool tokenizer_is_end(const tokenizer *t, int32_t id) { return valid(t, id) && (t->attr[id] & ATTR_END); }
 bool tokenizer_is_special(const tokenizer *t, int32_t id) { return valid(t, id) && (t->attr[id] & ATTR_SPECIAL); }
-str tokenizer_token(const tokenizer *t, int32_t id) { return valid(t, id) ? t->text[id] : (str){"", 0}; }
+str tokenizer_token(const tokenizer *t, int32_t id) { return valid(t, id) ? token_text(t, id) : (str){"", 0}; }
 
 str tokenizer_piece(const tokenizer *t, int32_t id, bool special) {
     if (!valid(t, id)) return (str){"", 0};
     bool hidden = (t->attr[id] & ATTR_SPECIAL) && !(t->attr[id] & ATTR_SHOWN) && !special;
-    return hidden ? (str){"", 0} : t->pieces[id];
+    if (hidden) return (str){"", 0};
+    if (t->attr[id] & ATTR_OWN_PIECE) return (str){t->piece_pool + t->piece_at[id], t->piece_at[id + 1] - t->piece_at[id]};
+    return token_text(t, id);
 }
 
 // ---- encoding ------------------------------------------------------------------------------------

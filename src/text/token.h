@@ -1,7 +1,8 @@
 // token.h - text to token ids and back: byte-level BPE, SentencePiece BPE (SPM), WordPiece and Unigram.
 //
-// A tokenizer is made from plain arrays, as a GGUF file has them, which it borrows: they must outlive it. It is
-// immutable once made and may be shared by threads. Ids are exactly those of the reference tokenizers.
+// A tokenizer is made from plain arrays, as a GGUF file has them. It borrows the texts of tokens and merges, the scores and the
+// charsmap: these must outlive it, the arrays of slices need not. It is immutable once made and may be shared by threads. Ids are
+// exactly those of the reference tokenizers.
 //
 // Text is bytes, not necessarily UTF-8. Byte-level BPE reads each byte that is not part of a character as U+FFFD;
 // the others spell such bytes with their byte tokens.
@@ -21,7 +22,7 @@ enum { // values of token_source.types, those of tokenizer.ggml.token_type
 
 enum { TOKEN_UNSET = -1 }; // an id or flag that the file does not state; the kind of model then decides
 
-// What a vocabulary consists of. Start from token_source_init(); everything is borrowed.
+// What a vocabulary consists of. Start from token_source_init().
 typedef struct token_source {
     str model;              // tokenizer.ggml.model
     str pre;                // tokenizer.ggml.pre; empty: absent

@@ -25,7 +25,7 @@ static void set_types(tokenizer *t, const token_source *s) {
         int32_t type = TOKEN_NORMAL;
         if (s->types) memcpy(&type, (const char *)s->types + 4 * (size_t)i, 4);
         t->attr[i] = type >= 0 && type < N_TYPES ? type_attr[type] : 0;
-        if (type == TOKEN_USER_DEFINED && looks_control(t->text[i])) t->attr[i] |= ATTR_CONTROL | ATTR_SHOWN;
+        if (type == TOKEN_USER_DEFINED && looks_control(token_text(t, i))) t->attr[i] |= ATTR_CONTROL | ATTR_SHOWN;
     }
 }
 
@@ -111,7 +111,7 @@ static void mark_strip(tokenizer *t, const token_source *s) {
 
 tl_status token_too_long(const tokenizer *t, int32_t id, tl_error *err) {
     if (t->text[id].n <= SEARCHED_MOST) return TL_OK;
-    return err_set(err, TL_E_LIMIT, "token %d has %zu bytes; the most is %d", id, t->text[id].n, SEARCHED_MOST);
+    return err_set(err, TL_E_LIMIT, "token %d has %u bytes; the most is %d", id, t->text[id].n, SEARCHED_MOST);
 }
 
 static tl_status special_build(tokenizer *t, tl_error *err) {
@@ -120,7 +120,7 @@ static tl_status special_build(tokenizer *t, tl_error *err) {
     for (int32_t i = 0; i < t->n; i++) {
         if (!(t->attr[i] & (ATTR_SPECIAL | ATTR_USER)) || t->text[i].n == 0) continue;
         TL_TRY(token_too_long(t, i, err));
-        if (!trie_add(t->special, t->text[i], i)) return err_set(err, TL_E_MEMORY, "out of memory for the special tokens");
+        if (!trie_add(t->special, token_text(t, i), i)) return err_set(err, TL_E_MEMORY, "out of memory for the special tokens");
     }
     return TL_OK;
 }

@@ -44,14 +44,13 @@ static int32_t joined_id(merge_build *m, str left, str right, tl_status *status)
     memcpy(m->joined + left.n, right.p, right.n);
     str both = {m->joined, left.n + right.n};
     int32_t guess = m->last + 1;
-    bool guessed = guess < t->n && str_eq(t->text[guess], both) && !(t->attr[guess] & ATTR_NOT_TEXT);
+    bool guessed = guess < t->n && str_eq(token_text(t, guess), both) && !(t->attr[guess] & ATTR_NOT_TEXT);
     return m->last = guessed ? guess : piece_id(m->t, both, true, status);
 }
 
 static tl_status merges_add(merge_build *m, const str *merges, size_t first, size_t n, tl_error *err) {
     tokenizer *t = m->t;
     str parts[2 * MERGE_BATCH] = {0};
-    pair_slot pairs[MERGE_BATCH];
     char shown[100];
     for (size_t i = 0; i < n; i++)
         if (!merge_parse(merges[first + i], &parts[2 * i], &parts[2 * i + 1]))
@@ -61,29 +60,28 @@ static tl_status merges_add(merge_build *m, const str *merges, size_t first, siz
     tl_status status = TL_OK;
     for (size_t i = 0; i < n; i++) {
         str left = parts[2 * i], right = parts[2 * i + 1];
-        pairs[i] = (pair_slot){piece_id(t, left, false, &status), piece_id(t, right, false, &status), (uint32_t)(first + i), 0};
-        pairs[i].merged = joined_id(m, left, right, &status);
-        pair_warm(t->pairs, t->pair_mask, &pairs[i]);
+        merge_pair *pair = &t->pairs[first + i];
+        pair->left = piece_id(t, left, false, &status);
+        pair->right = piece_id(t, right, false, &status);
+        pair->merged = joined_id(m, left, right, &status);
+        pair_warm(t, (uint32_t)(first + i));
     }
-    for (size_t i = 0; i < n; i++) pair_add(t->pairs, t->pair_mask, pairs[i]);
+    for (size_t i = 0; i < n; i++) pair_add(t, (uint32_t)(first + i));
     return status == TL_OK ? TL_OK : err_set(err, status, "out of memory for the merges");
 }
 
 static tl_status pairs_build(tokenizer *t, const token_source *s, tl_error *err) {
     if (s->n_merges > INT32_MAX / 8) return err_set(err, TL_E_LIMIT, "%zu merges are too many", s->n_merges);
-    size_t cap = 16, total = 1, longest = 0;
-    while (cap * 2 < s->n_merges * 3) cap *= 2;
+    size_t total = 1, longest = 0;
     for (size_t i = 0; i < s->n_merges; i++) {
         if (!size_add(total, s->merges[i].n, &total)) return err_set(err, TL_E_MEMORY, "the merges are too long");
         if (s->merges[i].n > longest) longest = s->merges[i].n;
     }
-    t->pair_mask = (uint32_t)cap - 1;
-    t->pairs = mem_alloc(cap * sizeof *t->pairs);
+    t->pairs = mem_alloc(s->n_merges * sizeof *t->pairs);
     t->extra_pool = mem_alloc(total);
     merge_build m = {t, mem_alloc(longest + 1), -1};
     tl_status status =
-        t->pairs && t->extra_pool && m.joined ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
-    if (status == TL_OK) memset(t->pairs, 0xff, cap * sizeof *t->pairs);
+        t->pairs && t->extra_pool && m.joined && index_init(&t->ranks, (uint32_t)s->n_merges) ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for the merges");
     for (size_t i = 0; i < s->n_merges && status == TL_OK; i += MERGE_BATCH)
         status = merges_add(&m, s->merges, i, s->n_merges - i < MERGE_BATCH ? s->n_merges - i : MERGE_BATCH, err);
     mem_free(m.joined);

@@ -15,33 +15,45 @@ enum {
     ATTR_LSTRIP = 64, ATTR_RSTRIP = 128, // white space before, after it belongs to it
     ATTR_END = 256,                      // ends a reply
     ATTR_SHOWN = 512,                    // control, yet part of the text that a reader wants
+    ATTR_OWN_PIECE = 1024,               // stands for other bytes than its text
     ATTR_SPECIAL = ATTR_CONTROL | ATTR_UNKNOWN,
     ATTR_NOT_TEXT = ATTR_CONTROL | ATTR_UNKNOWN | ATTR_BYTE // text never merges into such a token
 };
 
-typedef struct vocab_slot {
-    uint32_t tag; // upper half of the text's hash
-    int32_t id;   // -1: empty
-} vocab_slot;
+// Open addressing in 4 bytes a place: the lowest bits number an entry, the others are those of its hash (index_tag) and tell most
+// others without a look at them. All bits set: empty.
+typedef struct hash_index {
+    uint32_t *slots;
+    uint32_t cap, number; // places; mask of the bits that are the number
+} hash_index;
+enum { INDEX_EMPTY = -1 };
+static inline uint32_t index_place(const hash_index *x, uint64_t h) { return (uint32_t)((h & UINT32_MAX) * x->cap >> 32); }
+static inline uint32_t index_next(const hash_index *x, uint32_t i) { return i + 1 < x->cap ? i + 1 : 0; }
+static inline bool index_may_be(const hash_index *x, uint32_t slot, uint64_t h) { return ((slot ^ (uint32_t)(h >> 32)) & ~x->number) == 0; }
+static inline uint32_t index_slot(const hash_index *x, uint64_t h, uint32_t number) { return ((uint32_t)(h >> 32) & ~x->number) | number; }
+bool index_init(hash_index *x, uint32_t n); // for n entries, half full then; false: out of memory
 
-typedef struct pair_slot {
-    int32_t left, right; // left -1: empty
-    uint32_t rank;
-    int32_t merged;
-} pair_slot;
+typedef struct text_ref { // of a token, from tokenizer.texts on
+    uint32_t at, n;
+} text_ref;
+
+typedef struct merge_pair {
+    int32_t left, right, merged;
+} merge_pair;
 
 struct tokenizer {
     model_kind kind;
-    const str *text; // borrowed
+    const char *texts; // borrowed, or text_pool
+    text_ref *text;
+    char *text_pool;   // copies where the texts lie too far apart; or NULL
     int32_t n;
     uint16_t *attr;
     const unsigned char *scores; // float32, unaligned, borrowed; may be NULL
     size_t longest;              // bytes of the longest token
 
-    vocab_slot *slots; // text -> id, open addressing
-    uint32_t slot_mask;
+    hash_index ids; // text -> id
 
-    str *pieces; // bytes of each token, `text` slices or in `piece_pool`
+    uint32_t *piece_at; // [n + 1] where in `piece_pool` the bytes of each token begin that has ATTR_OWN_PIECE
     char *piece_pool;
 
     struct trie *special;  // texts of control, unknown and user-defined tokens
@@ -53,8 +65,8 @@ struct tokenizer {
     // BPE
     pretok *pre;
     unsigned pre_flags;
-    pair_slot *pairs;
-    uint32_t pair_mask;
+    merge_pair *pairs;    // by rank
+    hash_index ranks;     // left, right -> rank
     map extra;            // pieces of merges that are no tokens -> ids from n on
     char *extra_pool;     // their texts where two parts had to be joined
     size_t extra_pool_n;
@@ -123,6 +135,8 @@ static inline uint64_t text_hash(const char *p, size_t n) {
     return h ^ h >> 29;
 }
 
+static inline str token_text(const tokenizer *t, int32_t id) { return (str){t->texts + t->text[id].at, t->text[id].n}; }
+
 // token_vocab.c
 tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err);
 int32_t vocab_find(const tokenizer *t, const char *p, size_t n); // -1: none
@@ -150,8 +164,8 @@ uint32_t byte_to_char(unsigned char b); // the code point that byte-level vocabu
 
 // token_merge.c: merges e->syms (one word over `text`; id, start and end are set) until no pair is left, appends the ids.
 tl_status merge_word(encoder *e, const char *text);
-void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair); // keeps the first of equal pairs, which has the better rank
-void pair_warm(const pair_slot *pairs, uint32_t mask, const pair_slot *pair);
+void pair_add(tokenizer *t, uint32_t rank); // t->pairs[rank]; keeps the first of equal pairs, which has the better rank
+void pair_warm(const tokenizer *t, uint32_t rank);
 
 // Build what a kind of model needs; append the ids of one fragment of text, which special tokens or
 // the text's ends delimit.

@@ -5,34 +5,43 @@
 
 enum { SCAN_MOST = 24 }; // symbols
 
-static uint32_t pair_place(int32_t left, int32_t right) {
+static uint64_t pair_hash(int32_t left, int32_t right) {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)((h ^ h >> 29) >> 24);
+    h = (h ^ h >> 29) * 0xd6e8feb86659fd93u;
+    return h ^ h >> 32;
+}
+
+// The place of the pair, or the empty one where it would be.
+static uint32_t pair_place(const tokenizer *t, int32_t left, int32_t right, uint64_t h) {
+    const hash_index *x = &t->ranks;
+    for (uint32_t i = index_place(x, h);; i = index_next(x, i)) {
+        uint32_t slot = x->slots[i];
+        if (slot == (uint32_t)INDEX_EMPTY) return i;
+        if (!index_may_be(x, slot, h)) continue;
+        const merge_pair *p = &t->pairs[slot & x->number];
+        if (p->left == left && p->right == right) return i;
+    }
 }
 
 static bool bpe_pair(const tokenizer *t, const merge_sym *l, const merge_sym *r, uint32_t *priority, int32_t *merged) {
     if (l->id < 0 || r->id < 0) return false;
-    for (uint32_t i = pair_place(l->id, r->id) & t->pair_mask;; i = (i + 1) & t->pair_mask) {
-        const pair_slot *p = &t->pairs[i];
-        if (p->left < 0) return false;
-        if (p->left != l->id || p->right != r->id) continue;
-        *priority = p->rank;
-        *merged = p->merged;
-        return true;
-    }
+    uint32_t slot = t->ranks.slots[pair_place(t, l->id, r->id, pair_hash(l->id, r->id))];
+    if (slot == (uint32_t)INDEX_EMPTY) return false;
+    *priority = slot & t->ranks.number;
+    *merged = t->pairs[*priority].merged;
+    return true;
 }
 
-void pair_warm(const pair_slot *pairs, uint32_t mask, const pair_slot *pair) {
-    __builtin_prefetch(&pairs[pair_place(pair->left, pair->right) & mask], 1);
+void pair_warm(const tokenizer *t, uint32_t rank) {
+    const merge_pair *p = &t->pairs[rank];
+    __builtin_prefetch(&t->ranks.slots[index_place(&t->ranks, pair_hash(p->left, p->right))], 1);
 }
 
-void pair_add(pair_slot *pairs, uint32_t mask, pair_slot pair) {
-    uint32_t i = pair_place(pair.left, pair.right) & mask;
-    while (pairs[i].left >= 0) {
-        if (pairs[i].left == pair.left && pairs[i].right == pair.right) return;
-        i = (i + 1) & mask;
-    }
-    pairs[i] = pair;
+void pair_add(tokenizer *t, uint32_t rank) {
+    const merge_pair *p = &t->pairs[rank];
+    uint64_t h = pair_hash(p->left, p->right);
+    uint32_t *slot = &t->ranks.slots[pair_place(t, p->left, p->right, h)];
+    if (*slot == (uint32_t)INDEX_EMPTY) *slot = index_slot(&t->ranks, h, rank);
 }
 
 // Higher scores first: a float's bits in descending order.

@@ -69,11 +69,11 @@ static bool plain_ascii(str s) {
 static bool no_lead_e2(str s) { return s.n == 0 || !memchr(s.p, 0xe2, s.n); }
 
 static tl_status byte_piece(tokenizer *t, int32_t id, char *out, tl_error *err) {
-    int byte = byte_text(t->text[id]);
+    int byte = byte_text(token_text(t, id));
     char shown[64];
     if (byte < 0)
         return err_set(err, TL_E_FORMAT, "token %d has the type 'byte' but is spelled '%s'", id,
-                       str_escape(shown, sizeof shown, t->text[id]));
+                       str_escape(shown, sizeof shown, token_text(t, id)));
     *out = (char)byte;
     return TL_OK;
 }
@@ -82,31 +82,26 @@ tl_status piece_build(tokenizer *t, tl_error *err) {
     size_t total = 1;
     for (int32_t i = 0; i < t->n; i++)
         if (!size_add(total, t->text[i].n, &total)) return err_set(err, TL_E_MEMORY, "the tokens are too long");
-    t->pieces = mem_calloc((size_t)t->n, sizeof *t->pieces);
+    t->piece_at = mem_alloc(((size_t)t->n + 1) * sizeof *t->piece_at);
     t->piece_pool = mem_alloc(total);
-    if (!t->pieces || !t->piece_pool) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
+    if (!t->piece_at || !t->piece_pool) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
     bool spelled = t->kind == MODEL_BPE && !(t->pre_flags & PRE_RAW);
     char *at = t->piece_pool;
     alphabet a;
     alphabet_make(&a);
     for (int32_t i = 0; i < t->n; i++) {
         unsigned attr = t->attr[i];
-        size_t n = 0;
-        if (attr & (ATTR_SPECIAL | ATTR_USER)) {
-            t->pieces[i] = t->text[i];
-            continue;
-        } else if (attr & ATTR_NORMAL) {
-            if (spelled ? plain_ascii(t->text[i]) : no_lead_e2(t->text[i])) {
-                t->pieces[i] = t->text[i];
-                continue;
-            }
-            n = spelled ? unspell(&a, at, t->text[i]) : unescape(at, t->text[i]);
+        str text = token_text(t, i);
+        t->piece_at[i] = t->piece_at[i + 1] = (uint32_t)(at - t->piece_pool);
+        if (attr & (ATTR_SPECIAL | ATTR_USER)) continue;
+        if (attr & ATTR_NORMAL) {
+            if (spelled ? plain_ascii(text) : no_lead_e2(text)) continue;
+            at += spelled ? unspell(&a, at, text) : unescape(at, text);
         } else if (attr & ATTR_BYTE) {
-            TL_TRY(byte_piece(t, i, at, err));
-            n = 1;
+            TL_TRY(byte_piece(t, i, at++, err));
         }
-        t->pieces[i] = (str){at, n};
-        at += n;
+        t->attr[i] |= ATTR_OWN_PIECE;
+        t->piece_at[i + 1] = (uint32_t)(at - t->piece_pool);
     }
     return TL_OK;
 }

@@ -26,7 +26,7 @@ tl_status spm_build(tokenizer *t, tl_error *err) {
         if (t->byte_id[b] < 0) t->byte_id[b] = vocab_find_text(t, &c, 1);
     }
     for (int32_t i = 0; i < t->n; i++) {
-        str s = t->text[i];
+        str s = token_text(t, i);
         if (s.n > SPACE_MARK && !(t->attr[i] & ATTR_NOT_TEXT) && memchr(s.p + 1, 0xe2, s.n - 1)) note_joins(t, s);
     }
     return TL_OK;

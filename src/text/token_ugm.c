@@ -107,8 +107,8 @@ tl_status ugm_build(tokenizer *t, const token_source *s, tl_error *err) {
         TL_TRY(token_too_long(t, i, err));
         if ((t->attr[i] & ATTR_NORMAL) && score < least) least = score;
         if (t->attr[i] & (ATTR_NORMAL | ATTR_USER | ATTR_UNUSED) && !(t->attr[i] & ATTR_NOT_TEXT))
-            ok = trie_add(t->words, t->text[i], i);
-        if (t->attr[i] & ATTR_USER) ok = ok && trie_add(t->user, t->text[i], i);
+            ok = trie_add(t->words, token_text(t, i), i);
+        if (t->attr[i] & ATTR_USER) ok = ok && trie_add(t->user, token_text(t, i), i);
     }
     t->unknown_score = least - unknown_penalty;
     return ok ? TL_OK : err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
