@@ -187,6 +187,23 @@ ir_node *ir_intern(ir_graph *g, const ir_node *proto) {
     return n;
 }
 
+void ir_unlist(ir_graph *g, const ir_node *n) {
+    size_t mask = g->table_cap - 1, i = n->hash & mask;
+    while (g->table[i] && g->table[i] != n) i = (i + 1) & mask;
+    if (!g->table[i]) return;
+    for (size_t j = (i + 1) & mask; g->table[j]; j = (j + 1) & mask) // what was put off by n moves up
+        if (((j - g->table[j]->hash) & mask) >= ((j - i) & mask)) g->table[i] = g->table[j], i = j;
+    g->table[i] = NULL;
+}
+
+ir_node *ir_relist(ir_graph *g, ir_node *n) {
+    n->hash = node_hash(n);
+    size_t i = n->hash & (g->table_cap - 1);
+    for (; g->table[i]; i = (i + 1) & (g->table_cap - 1))
+        if (node_equal(g->table[i], n)) return g->table[i];
+    return g->table[i] = n;
+}
+
 void ir_rehash(ir_graph *g, ir_node *n) {
     n->hash = node_hash(n);
     size_t i = n->hash & (g->table_cap - 1);

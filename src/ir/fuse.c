@@ -435,12 +435,10 @@ bool ir_apply(ir_graph *g, const ir_rule *rules, size_t n_rules) {
         }
         for (int e = 0; e < x->n_in; e++) moved |= x->in[e].node->repl != NULL;
         ir_node *cur = x;
-        if (moved) {
-            ir_node *c = arena_dup(g->a, x, sizeof *x);
-            c->in = arena_dup(g->a, x->in, sizeof *x->in * (size_t)x->n_in);
-            for (int e = 0; e < c->n_in; e++) c->in[e].node = resolve(c->in[e].node);
-            c->repl = NULL;
-            cur = ir_intern(g, c);
+        if (moved) { // x stays the node that it is, so that who reads it need not be made anew
+            ir_unlist(g, x);
+            for (int e = 0; e < x->n_in; e++) x->in[e].node = resolve(x->in[e].node);
+            cur = ir_relist(g, x);
             if (cur != x) {
                 cur->at = x->at, cur->name = x->name ? x->name : cur->name, cur->keep |= x->keep, cur->uses = x->uses;
                 x->repl = cur;

@@ -166,6 +166,9 @@ ir_node *ir_topk(ir_graph *g, const ir_space *sp, const ir_edge *a, int64_t k);
 ir_node *ir_intern(ir_graph *g, const ir_node *proto);
 ir_node *ir_proto(ir_graph *g, ir_op op, const ir_space *sp, int n_in); // scratch node to fill and intern
 void ir_rehash(ir_graph *g, ir_node *n);  // puts a node back into the emptied table after ids changed
+// Around a change of a node's inputs: out of the table, and in again, unless an equal node is there, which is returned then.
+void ir_unlist(ir_graph *g, const ir_node *n);
+ir_node *ir_relist(ir_graph *g, ir_node *n);
 
 bool ir_is_scalar_const(const ir_node *n, double *v);
 bool ir_is_const(const ir_node *n);
