@@ -336,6 +336,7 @@ static void trace(evaluator *ev, void *ctx) {
     ev->tracing = false;
     ev->trace = NULL;
     ev->g = &ev->eager;
+    heap_collect(ev); // the graph holds all that is left of the tensors
 }
 
 tl_status ev_trace(evaluator *ev, const ev_trace_options *o, ir_graph *g, ev_state **states, tl_error *err) {

@@ -401,8 +401,17 @@ static ir_node *rule_attention(ir_graph *g, ir_node *n) {
 }
 
 // ---- driver --------------------------------------------------------------------------------------
+// Room for all nodes of the list, until the next call.
+static ir_node **all_places(ir_graph *g) {
+    if (g->scratch_cap < g->n) {
+        g->scratch_cap = g->n + g->n / 2;
+        g->scratch = arena_array(g->a, ir_node *, g->scratch_cap);
+    }
+    return g->scratch;
+}
+
 void ir_count_uses(ir_graph *g) {
-    ir_node **order = arena_array(g->a, ir_node *, g->n);
+    ir_node **order = all_places(g);
     size_t n = 0;
     for (ir_node *x = g->first; x; x = x->next) {
         x->uses = 0;
@@ -483,7 +492,7 @@ static void visit(ir_node *root, ir_node ***tail, int32_t mark) {
 
 // `extra`: nodes that are wanted too, in the list or not.
 static void reorder(ir_graph *g, ir_node *const *extra, size_t n_extra) {
-    ir_node **all = arena_array(g->a, ir_node *, g->n), *first = NULL, **tail = &first;
+    ir_node **all = all_places(g), *first = NULL, **tail = &first;
     size_t n = 0;
     for (ir_node *x = g->first; x; x = x->next) all[n++] = x;
     for (size_t i = 0; i < n; i++) {

@@ -131,6 +131,8 @@ typedef struct ir_graph {
     size_t table_cap, n;
     ir_node *outputs[8];
     int n_outputs;
+    ir_node **scratch;                // of passes over all nodes
+    size_t scratch_cap;
     span at;                          // statement being traced: new nodes get it
     int64_t fold_limit;               // elements of a constant array that is computed while the graph is made
 } ir_graph;
