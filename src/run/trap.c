@@ -177,7 +177,10 @@ static void note_operands(trap *t, const ir_node *n, const ir_node *via, const e
         return;
     }
     if (n->op == IR_STATE) note_state(t, n->u.state.ref);
-    for (int e = 0; e < n->n_in && depth < 60; e++) note_operands(t, n->in[e].node, n, self, depth + 1);
+    for (int e = 0; e < n->n_in && depth < 60; e++) { // the matrix of a product first, as programs write it
+        const ir_edge *in = &n->in[n->op == IR_LINEAR ? n->n_in - 1 - e : e];
+        note_operands(t, in->node, n, self, depth + 1);
+    }
 }
 
 // ---- the message ---------------------------------------------------------------------------------
