@@ -7,6 +7,9 @@
 #define TL_KERNELS_H
 #include "base/dtype.h"
 
+enum { CPU_ROW_GROUP = 16 }; // n ranges of linear() and matrix_prepare() are multiples of it
+enum { CPU_TILE = 16 };      // rows of activations that products by tiles take together
+
 // ---- matrices prepared for y = W x ---------------------------------------------------------------
 // W is [n, k]: n output features (rows in the file, contiguous), k input features.
 typedef struct cpu_matrix {
@@ -73,6 +76,12 @@ typedef struct cpu_kernels {
     // y[r * ldy + n] = sum_k W[n, k] x[r, k] for r < rows, n0 <= n < n1 (n0, n1 multiples of 16 or the end).
     // x: rows of act_bytes(kind, k) bytes each.
     void (*linear)(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
+    // The same where an ISA has products by tiles of CPU_TILE rows, else NULL. linear_tiled() takes matrices that tiled() says; its x
+    // begins at a row that is a multiple of CPU_TILE, in an array with room for whole tiles whose rows act_tile() has made: x NULL
+    // stands for a row that is not there.
+    bool (*tiled)(const cpu_matrix *w);
+    void (*act_tile)(act_kind kind, const float *x, void *dst, int64_t k, int64_t row); // ACT_Q8, ACT_Q16; dst: of row 0
+    void (*linear_tiled)(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1);
     // Row `row` of a matrix as float32 (embedding lookup), any layout.
     void (*matrix_row)(const cpu_matrix *w, int64_t row, float *dst);
 
@@ -107,7 +116,6 @@ typedef struct cpu_kernels {
 } cpu_kernels;
 
 enum { CPU_BLOCK = 64 };                            // of block_maxima() and block_exp_sums()
-enum { CPU_ROW_GROUP = 16 };                        // n ranges of linear() and matrix_prepare() are multiples of it
 // Work items of a call (a tile of query rows x a kv head, x a piece of the slot list when the others are few).
 int64_t attn_items(const attn_args *a);
 size_t attn_scratch_bytes(const attn_args *a); // per thread; reads heads, kv_heads, dk, dv only

@@ -57,10 +57,17 @@ INLINE void ti_store(int slot, int32_t *out) {
 
 #include "cpu/linear_tiles.h"
 
+static void act_tile(act_kind kind, const float *x, void *dst, int64_t k, int64_t row) { tiles_quantize(act_quantize_avx512, kind, x, dst, k, row); }
+
 static void linear_amx(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (w->type == DT_BF16) linear_bf16_amx(w, x, rows, y, ldy, n0, n1);
     else if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
     else linear_avx512(w, x, rows, y, ldy, n0, n1);
 }
 
-void cpu_linear_amx(cpu_kernels *k) { k->linear = linear_amx; }
+void cpu_linear_amx(cpu_kernels *k) {
+    k->linear = linear_amx;
+    k->tiled = tiles_have;
+    k->act_tile = act_tile;
+    k->linear_tiled = linear_tiled;
+}

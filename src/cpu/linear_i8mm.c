@@ -43,9 +43,16 @@ static inline void ti_store(int slot, int32_t *out) { (void)slot, (void)out; }
 
 #include "cpu/linear_tiles.h"
 
+static void act_tile(act_kind kind, const float *x, void *dst, int64_t k, int64_t row) { tiles_quantize(act_quantize_neon, kind, x, dst, k, row); }
+
 static void linear_i8mm(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
     else linear_dotprod(w, x, rows, y, ldy, n0, n1);
 }
 
-void cpu_linear_i8mm(cpu_kernels *k) { k->linear = linear_i8mm; }
+void cpu_linear_i8mm(cpu_kernels *k) {
+    k->linear = linear_i8mm;
+    k->tiled = tiles_have;
+    k->act_tile = act_tile;
+    k->linear_tiled = linear_tiled;
+}

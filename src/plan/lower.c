@@ -19,7 +19,7 @@ typedef struct lowering {
     value *values;
     size_t n_kernels, cap_kernels, n_uses, cap_uses, n_values, cap_values;
     int32_t *as_f32;     // [n_nodes]: value of a float32 copy, -1: none
-    struct quant_memo { int32_t x, out; int64_t offset, stride, k; act_kind kind; ir_sym sym; int64_t fixed; } *quants;
+    struct quant_memo { int32_t x, out; int64_t offset, stride, k; act_kind kind; ir_sym sym; int64_t fixed; quant_args *args; } *quants;
     size_t n_quants, cap_quants;
     uint8_t *wide;       // [n_nodes]: the product reads 16-bit activations, if its weights are in blocks of 32
 } lowering;
@@ -256,7 +256,8 @@ static tl_status lower_map(lowering *l, const ir_node *n) {
 }
 
 // ---- LINEAR --------------------------------------------------------------------------------------
-static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, int64_t k, int32_t *out) {
+// `tiled`: the product that reads them can take them in tiles.
+static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, int64_t k, bool tiled, linear_args *to) {
     int64_t stride = n->nout == 2 ? n->in[0].stride[0] : 0;
     int64_t fixed = n->nout == 2 ? n->size[0] : 1;
     ir_node *q = arena_new(&l->p->mem, ir_node); // as a node [p, k], for the dependencies
@@ -270,7 +271,9 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, in
         for (size_t i = 0; i < l->n_quants; i++) {
             const struct quant_memo *m = &l->quants[i];
             if (m->x != s.value || m->offset != s.offset || m->stride != stride || m->k != k || m->kind != kind || m->sym != n->sym || m->fixed != fixed) continue;
-            *out = m->out;
+            to->x = m->out;
+            to->quant = m->args;
+            m->args->tiled &= tiled;
             return TL_OK;
         }
     }
@@ -278,12 +281,13 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, in
     TL_TRY(resolve_inputs(l, kn));
     TL_TRY(need_float(l, kn, 0));
     quant_args *a = arena_new(&l->p->mem, quant_args);
-    *a = (quant_args){kind, k, bytes};
+    *a = (quant_args){kind, k, bytes, tiled};
     kn->args = a;
     kn->cost = 20 + (double)k * 0.2;
-    *out = work_value(l, kn, DT_I8, (int64_t)bytes, n->sym ? bytes : bytes * (size_t)fixed);
+    to->x = work_value(l, kn, DT_I8, (int64_t)bytes, n->sym ? bytes : bytes * (size_t)((fixed + CPU_TILE - 1) / CPU_TILE * CPU_TILE));
+    to->quant = a;
     GROW(l, quants);
-    l->quants[l->n_quants++] = (struct quant_memo){kn->in[0].value, *out, s.offset, stride, k, kind, n->sym, fixed};
+    l->quants[l->n_quants++] = (struct quant_memo){kn->in[0].value, to->x, s.offset, stride, k, kind, n->sym, fixed, a};
     return TL_OK;
 }
 
@@ -384,7 +388,9 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
         a->x = s.value;
         a->x_offset = s.offset * 4;
     } else {
-        TL_TRY(quantized_rows(l, n, kind, m->k, &a->x));
+        bool whole = a->row0 % CPU_ROW_GROUP == 0 && ((a->row0 + a->n) % CPU_ROW_GROUP == 0 || a->row0 + a->n == m->n);
+        bool tiled = (kind == ACT_Q8 || kind == ACT_Q16) && whole && l->p->k->tiled && l->p->k->tiled(m);
+        TL_TRY(quantized_rows(l, n, kind, m->k, tiled, a));
     }
     kernel *k = add_kernel(l, n, NULL, K_TILE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->args = a;

@@ -1,12 +1,20 @@
 // op_linear.c - kernels over weight matrices and the attention call: quantize, LINEAR, EMBED, ATTENTION.
 #include "plan/plan_int.h"
 
+static bool in_tiles(const plan *p, const kernel *k, const quant_args *q) { return q && q->tiled && sym_rows(p, k->sym, k->fixed) >= CPU_TILE; }
+
 void run_quantize(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     (void)thread;
     const quant_args *q = k->args;
     const float *x = (const float *)p->base[k->in[0].value] + k->in[0].offset;
     int64_t stride = k->in[0].stride[0];
-    for (int64_t r = r0; r < r1; r++) p->k->act_quantize(q->kind, x + r * stride, (char *)p->base[k->out] + (size_t)r * q->bytes, q->k);
+    if (!in_tiles(p, k, q)) {
+        for (int64_t r = r0; r < r1; r++) p->k->act_quantize(q->kind, x + r * stride, (char *)p->base[k->out] + (size_t)r * q->bytes, q->k);
+        return;
+    }
+    for (int64_t r = r0; r < r1; r++) p->k->act_tile(q->kind, x + r * stride, p->base[k->out], q->k, r);
+    if (r1 < sym_rows(p, k->sym, k->fixed)) return;
+    for (int64_t r = r1; r % CPU_TILE; r++) p->k->act_tile(q->kind, NULL, p->base[k->out], q->k, r);
 }
 
 // Rows [m0, m1) of the matrix that lie in one group which the slice [row0, row0 + n) cuts: through a temporary.
@@ -27,6 +35,10 @@ void run_linear(const plan *p, const kernel *k, int64_t n0, int64_t n1, int64_t 
     int64_t ldy = l->n, first = l->row0 / CPU_ROW_GROUP * CPU_ROW_GROUP, end = l->row0 + l->n;
     float *y = (float *)p->base[k->out] + r0 * ldy - l->row0; // y[r * ldy + row of the matrix]
     int64_t m0 = first + n0 * CPU_ROW_GROUP, m1 = first + n1 * CPU_ROW_GROUP;
+    if (in_tiles(p, k, l->quant)) {
+        p->k->linear_tiled(&l->m, x, r1 - r0, y, ldy, m0, m1 < end ? m1 : end);
+        return;
+    }
     if (m0 < l->row0) {
         int64_t stop = m0 + CPU_ROW_GROUP < end ? m0 + CPU_ROW_GROUP : end;
         linear_cut(p, l, x, y, ldy, l->row0, stop, r1 - r0);

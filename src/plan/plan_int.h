@@ -113,6 +113,7 @@ typedef struct quant_args { // activation rows for linear()
     act_kind kind;
     int64_t k;
     size_t bytes;       // of one row
+    bool tiled;         // steps of CPU_TILE rows and more: in tiles (act_tile()), since all that read them want that
 } quant_args;
 
 typedef struct gpu_linear { // LINEAR on a device
@@ -128,6 +129,7 @@ typedef struct linear_args {
     int64_t x_offset;   // bytes
     int64_t row0, n;    // slice of the matrix's rows
     size_t group_bytes; // of CPU_ROW_GROUP rows
+    const quant_args *quant; // what makes x, or NULL
 } linear_args;
 
 typedef struct attn_plan {

@@ -18,7 +18,7 @@ enum {
     PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
     GROUP_ROWS = 256,        // share the work of unpacking weights
-    GROUP_STEP = 8,          // rows that kernels take together at most
+    GROUP_STEP = 8,          // rows that kernels take together at most; from CPU_TILE rows on these
     LEAST_ROWS = 64,         // of a LINEAR unit that is cut for the sake of idle threads
 };
 
@@ -145,14 +145,15 @@ static void cut_item(const plan *p, item *it, double target, double most) {
         const linear_args *l = k->args;
         int64_t groups = linear_groups(l), fit = GROUP_BYTES / (int64_t)(l->x_bytes + 1) + 1;
         if (fit < GROUP_ROWS) fit = GROUP_ROWS;
-        it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), GROUP_STEP) * GROUP_STEP; // blocks of about equal size
+        int64_t step = it->rows < CPU_TILE ? GROUP_STEP : CPU_TILE;
+        it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), step) * step; // blocks of about equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
         if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
         if (it->rows >= MANY && it->chunk < MANY_TOGETHER) it->chunk = MANY_TOGETHER;
         if (it->chunk < 1) it->chunk = 1;
         if (it->chunk > groups) it->chunk = groups;
         while (it->row_block > LEAST_ROWS && cost * (double)(it->row_block * it->chunk) > most * (double)groups)
-            it->row_block = divide_up(it->row_block / 2, GROUP_STEP) * GROUP_STEP;
+            it->row_block = divide_up(it->row_block / 2, step) * step;
         it->units = divide_up(groups, it->chunk) * divide_up(it->rows, it->row_block);
         break;
     }

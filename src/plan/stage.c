@@ -127,6 +127,7 @@ enum { HUGE_PAGE = 2 << 20 };
 // ---- workspace -----------------------------------------------------------------------------------
 static bool value_bytes(const plan *p, const value *v, size_t *out) {
     int64_t rows = v->sym == SYM_ROWS ? p->limits.max_rows : v->sym == SYM_OUT ? p->limits.max_outs : 1;
+    if (v->sym && v->type == DT_I8 && rows > CPU_TILE) rows = (rows + CPU_TILE - 1) / CPU_TILE * CPU_TILE; // activations in whole tiles
     if (!size_mul((size_t)rows, v->row_bytes, out) || !size_add(*out, 2 * LINE - 1, out)) return false;
     // An odd number of lines, so that rows of different values do not fall into the same cache sets.
     *out = *out / LINE * LINE;

@@ -111,6 +111,8 @@ static void ti_store(int slot, int32_t *out) { memcpy(out, slot_sums[slot], size
 
 #include "cpu/linear_tiles.h"
 
+static void act_tile(act_kind kind, const float *x, void *dst, int64_t k, int64_t row) { tiles_quantize(act_quantize_ref, kind, x, dst, k, row); }
+
 static void linear_both(const cpu_matrix *w, const void *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     if (tiles_apply(w, rows)) linear_tiles(w, x, rows, y, ldy, n0, n1);
     else linear_simd(w, x, rows, y, ldy, n0, n1);
@@ -122,4 +124,8 @@ void cpu_linear_emulated(cpu_kernels *k, bool tiles) {
     k->isa = tiles ? "emulated tiles" : "emulated";
     k->matrix_layout = linear_layout_i16;
     k->linear = tiles ? linear_both : linear_simd;
+    if (!tiles) return;
+    k->tiled = tiles_have;
+    k->act_tile = act_tile;
+    k->linear_tiled = linear_tiled;
 }

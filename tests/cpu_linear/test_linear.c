@@ -106,6 +106,29 @@ static void define(const cpu_kernels *ks, const cpu_matrix *file, const void *ac
     (!bf16 ? linear_ref : tiles ? linear_bf16_tiles_ref : linear_bf16_ref)(file, acts, rows, y, file->n, 0, file->n);
 }
 
+static guarded make_tiles(const cpu_kernels *ks, act_kind kind, const float *x, int64_t rows, int64_t k) {
+    int64_t room = (rows + CPU_TILE - 1) / CPU_TILE * CPU_TILE;
+    guarded tiles = guarded_new(ks->act_bytes(kind, k) * (size_t)room);
+    memset(tiles.p, 0xff, ks->act_bytes(kind, k) * (size_t)room);
+    for (int64_t r = 0; r < room; r++) ks->act_tile(kind, r < rows ? x + r * k : NULL, tiles.p, k, r);
+    return tiles;
+}
+
+// The same from rows in tiles: all together, and from some row on in ranges of n, where the results beside stay as they were.
+static void check_tiled(const cpu_kernels *ks, const cpu_matrix *m, const inputs *in, const float *want, float *got) {
+    guarded tiles = make_tiles(ks, kind_of(ks, m), in->floats.p, in->rows, m->k);
+    size_t bytes = (size_t)(in->rows * m->n) * 4;
+    memset(got, 0xff, bytes);
+    ks->linear_tiled(m, tiles.p, in->rows, got, m->n, 0, m->n);
+    if (memcmp(want, got, bytes)) fail_msg("%s %s rows %d n %d k %d wide %d: tiled", ks->isa, dtype_table[m->type].name, (int)in->rows, (int)m->n, (int)m->k, m->wide);
+    memset(got, 0xff, bytes);
+    for (int64_t n0 = 0; n0 < m->n; n0 += 48)
+        for (int64_t r = 0; r < in->rows; r += 2 * CPU_TILE)
+            ks->linear_tiled(m, (char *)tiles.p + (size_t)r * in->stride, in->rows - r < 2 * CPU_TILE ? in->rows - r : 2 * CPU_TILE, got + r * m->n, m->n, n0, n0 + 48 < m->n ? n0 + 48 : m->n);
+    if (memcmp(want, got, bytes)) fail_msg("%s %s rows %d n %d k %d wide %d: tiled, in pieces", ks->isa, dtype_table[m->type].name, (int)in->rows, (int)m->n, (int)m->k, m->wide);
+    guarded_free(&tiles);
+}
+
 // Every row alone, all rows together, and ranges of n, against ref on the file's layout.
 static void check_case(const cpu_kernels *ks, tl_dtype type, bool wide, shape s) {
     guarded bytes, prepared;
@@ -123,6 +146,7 @@ static void check_case(const cpu_kernels *ks, tl_dtype type, bool wide, shape s)
         for (int64_t r = 0; r < s.rows; r++)
             ks->linear(&m, (char *)in.acts.p + (size_t)r * in.stride, 1, (float *)got.p + r * s.n, s.n, n0, n0 + 16 < s.n ? n0 + 16 : s.n);
     if (memcmp(want.p, got.p, out_bytes)) fail_msg("%s %s rows %d n %d k %d wide %d: alone", ks->isa, dtype_table[type].name, (int)s.rows, (int)s.n, (int)s.k, wide);
+    if (ks->tiled && ks->tiled(&m)) check_tiled(ks, &m, &in, want.p, got.p);
     guarded_free(&want);
     guarded_free(&got);
     free_inputs(&in);

@@ -29,7 +29,7 @@ static void names(void **state) {
     unsetenv("TL_CPU");
 }
 
-// Every entry after the name is a function pointer.
+// Every entry after the name is a function pointer; those of tiles are all there or none.
 static void tables_are_complete(void **state) {
     (void)state;
     static const char *const all[] = {"ref", "avx2", "avxvnni", "avx512", "avx512bf16", "amx", "neon", "dotprod", "i8mm"};
@@ -39,7 +39,10 @@ static void tables_are_complete(void **state) {
         tl_status status = cpu_select(all[i], &k, &err);
         if (status != TL_OK) continue; // not on this machine
         void *const *entries = (void *const *)(const void *)k;
-        for (size_t e = 1; e < sizeof *k / sizeof *entries; e++) assert_non_null(entries[e]);
+        enum { TILES = offsetof(cpu_kernels, tiled) / sizeof(void *) };
+        for (size_t e = 1; e < sizeof *k / sizeof *entries; e++)
+            if (e < TILES || e >= TILES + 3) assert_non_null(entries[e]);
+        assert_true(!k->tiled == !k->act_tile && !k->tiled == !k->linear_tiled);
     }
 }
 
