@@ -139,7 +139,8 @@ static void work_loop(pool *p, int loop, int thread) {
         }
     }
     if (did && atomic_fetch_add_explicit(&p->done, did, memory_order_acq_rel) + did == l->base + l->units) finish_loop(p, loop, thread);
-    else if (c->early) c->early(c->ctx, loop, thread);
+    else if (c->early)
+        for (int64_t i = 0; atomic_load_explicit(&p->state, memory_order_relaxed) == loop && c->early(c->ctx, loop, thread, i);) i++;
 }
 
 static void run_alone(const pool_chain *c) {

@@ -31,7 +31,8 @@ typedef struct pool_chain {
     int n;
     void (*work)(void *ctx, int loop, int64_t begin, int64_t end, int thread); // units [begin, end) of a loop
     void (*then)(void *ctx, int loop, int thread);  // once, when all its units are done and before the next loop begins; or NULL
-    void (*early)(void *ctx, int loop, int thread); // by a thread that finds no more units, before it waits; or NULL
+    // By a thread that finds no more units, for i = 0, 1, 2 ..., until it returns false or the next loop begins; or NULL.
+    bool (*early)(void *ctx, int loop, int thread, int64_t i);
     void *ctx;
 } pool_chain;
 void pool_run_chain(pool *p, pool_chain *c); // returns when the last loop's `then` is done

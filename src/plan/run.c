@@ -15,7 +15,8 @@ enum {
     MANY_TOGETHER = 8,    // so many, since rows are copied for each call
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 128 << 10, // bytes that a waiting thread fetches ahead,
-    PREFETCH_BUSY = 2 << 10,  // and one that has something to do before
+    PREFETCH_PIECE = 1 << 10,  // before it looks whether it need not wait any more,
+    PREFETCH_BUSY = 2 << 10,   // and one that has something to do before
     GROUP_BYTES = 256 << 10, // activation rows of a LINEAR unit, but not fewer than
     GROUP_ROWS = 256,        // share the work of unpacking weights
     GROUP_STEP = 8,          // rows that kernels take together at most; from CPU_TILE rows on these
@@ -295,37 +296,40 @@ static void chain_work(void *ctx, int loop, int64_t begin, int64_t end, int thre
     mem_forbid(false);
 }
 
-// The weights that this thread will read first in the stage after loop `loop`, while memory would idle. Few rows only: else
-// there is work enough for each byte.
-static void prefetch_next(const plan *p, int loop, int thread, size_t most) {
-    if (loop + 2 >= p->n_phases) return;
+// Bytes [from, to) of the weights that this thread will read first in the stage after loop `loop`, while memory would idle. Few rows
+// only: else there is work enough for each byte. False: there are no more.
+static bool prefetch_next(const plan *p, int loop, int thread, size_t from, size_t to) {
+    if (loop + 2 >= p->n_phases) return false;
     const pool_loop *next = &p->loops[loop + 1];
-    if (thread >= next->threads || next->units < next->threads) return;
+    if (thread >= next->threads || next->units < next->threads) return false;
     int64_t u = pool_owned(next, thread), share = pool_owned(next, thread + 1) - u;
     const item *it = &p->items[p->stages[p->phases[loop + 2].stage].first];
     while (u >= it->units) u -= it->units, it++;
-    if (it->kind != K_TILE || it->rows > PREFETCH_ROWS) return;
+    if (it->kind != K_TILE || it->rows > PREFETCH_ROWS) return false;
     const linear_args *l = p->kernels[it->first]->args;
     int64_t blocks = divide_up(it->rows, it->row_block), group = l->row0 / CPU_ROW_GROUP + u / blocks * it->chunk;
     size_t bytes = (size_t)(share * it->chunk) * l->group_bytes;
     const char *data = (const char *)l->m.data + (size_t)group * l->group_bytes;
-    if (bytes > most) bytes = most;
     size_t end = (size_t)divide_up(l->m.n, CPU_ROW_GROUP) * l->group_bytes - (size_t)group * l->group_bytes;
     if (bytes > end) bytes = end;
-    for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(data + i, 0, 2);
+    for (size_t i = from; i < to && i < bytes; i += LINE) __builtin_prefetch(data + i, 0, 2);
+    return to < bytes;
 }
 
 static void chain_then(void *ctx, int loop, int thread) {
     plan *p = ctx;
     const phase *ph = &p->phases[loop + 1];
     mem_forbid(true);
-    prefetch_next(p, loop, thread, PREFETCH_BUSY);
+    prefetch_next(p, loop, thread, 0, PREFETCH_BUSY);
     if (p->meant) check_stage(p, ph->stage);
     run_tail(p, ph, thread);
     mem_forbid(false);
 }
 
-static void chain_early(void *ctx, int loop, int thread) { prefetch_next(ctx, loop, thread, PREFETCH_IDLE); }
+static bool chain_early(void *ctx, int loop, int thread, int64_t i) {
+    size_t from = (size_t)i * PREFETCH_PIECE;
+    return from < PREFETCH_IDLE && prefetch_next(ctx, loop, thread, from, from + PREFETCH_PIECE);
+}
 
 static tl_status check_step(const plan *p, const plan_step *s, tl_error *err) {
     if (s->rows < 0 || s->rows > p->limits.max_rows || s->outs < 0 || s->outs > p->limits.max_outs)
