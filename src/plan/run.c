@@ -5,7 +5,8 @@
 #include "plan/plan_int.h"
 
 enum {
-    SERIAL_NS = 4000,     // a stage cheaper than this is done by one thread while the others wait
+    SERIAL_NS = 1000,     // a stage cheaper than this for each thread is done by one while the others wait,
+    SERIAL_MOST_NS = 4000, // and none that costs more
     UNIT_NS = 800,        // no unit of shared work is meant to be shorter
     THREAD_NS = 300,      // what a stage takes longer for each thread that shares it
     STOP_NS = 20000000,   // nor longer, where a run may be stopped
@@ -176,7 +177,8 @@ static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
         total += it->cost * (double)item_rows(p, it);
         attention |= it->kind == K_ATTN;
     }
-    *serial = p->team == 1 || (total < SERIAL_NS && !attention);
+    double worth = p->team * SERIAL_NS < SERIAL_MOST_NS ? p->team * SERIAL_NS : SERIAL_MOST_NS;
+    *serial = p->team == 1 || (total < worth && !attention);
     ph->threads = attention ? p->team : stage_threads(p, total);
     double target = *serial ? 1e18 : total / (ph->threads * UNITS_PER_THREAD), most = *serial ? 1e18 : total / (ph->threads * 2);
     if (target < UNIT_NS) target = UNIT_NS;
