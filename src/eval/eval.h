@@ -112,7 +112,8 @@ typedef VEC(ev_binding) ev_bindings;
 typedef struct ev_trace_options {
     int64_t n_ctx;        // slots of per-slot states
     tl_dtype cache_type;  // DT_COUNT: as declared
-    arena *a;             // holds the graph
+    arena *a;             // holds the states
+    arena *graph;         // holds the graph; NULL: a
     ev_bindings *bindings; // NULL: not wanted. In the order of the program; to be freed with vec_free
     bool lens;            // the step's end is traced after each layer too
 } ev_trace_options;

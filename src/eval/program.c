@@ -318,7 +318,7 @@ static value input_value(evaluator *ev, ir_input which, ir_sym sym) {
 static void trace(evaluator *ev, void *ctx) {
     trace_job *j = ctx;
     if (!ev->step) ev_fail(ev, (span){0}, "the program defines no step function: fn NAME(tok: int32[p], pos: int32[p], seq: int32[p], slot: int32[p], out: int32[o]) -> float32[o, v]");
-    ir_init(j->g, j->o->a);
+    ir_init(j->g, j->o->graph ? j->o->graph : j->o->a);
     ev->trace = j->o;
     ev->states = NULL;
     ev->g = j->g;

@@ -171,6 +171,9 @@ void ir_rehash(ir_graph *g, ir_node *n);  // puts a node back into the emptied t
 // Around a change of a node's inputs: out of the table, and in again, unless an equal node is there, which is returned then.
 void ir_unlist(ir_graph *g, const ir_node *n);
 ir_node *ir_relist(ir_graph *g, ir_node *n);
+// Copies all nodes, in order and with ids of their own below g->n, to `a`; the graph's arena may be freed then. Pointers to nodes that
+// others hold are not followed.
+void ir_move(ir_graph *g, arena *a);
 
 bool ir_is_scalar_const(const ir_node *n, double *v);
 bool ir_is_const(const ir_node *n);

@@ -110,7 +110,7 @@ static tl_status make_plan(tl_session *s, plan_backend *b, const plan_limits *li
 
 static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype type, tl_error *err) {
     bool watched = so->watch || so->lens;
-    ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a, .bindings = watched ? &s->watch.all : NULL, .lens = so->lens};
+    ev_trace_options o = {.n_ctx = s->n_ctx, .cache_type = type, .a = &s->a, .graph = &s->traced, .bindings = watched ? &s->watch.all : NULL, .lens = so->lens};
     s->cache_type = type;
     TL_TRY(copy_patches(s, so->patches, err));
     TL_TRY(session_trace(s->m, s->patches, &o, &s->g, &s->states, err));
@@ -129,6 +129,10 @@ static tl_status build(tl_session *s, const tl_session_options *so, tl_dtype typ
     }
     TL_TRY(ir_verify(&s->g, err));
     ir_count_uses(&s->g);
+    if (!watched) { // who watches holds nodes
+        ir_move(&s->g, &s->a);
+        arena_free(&s->traced);
+    }
     s->window = widest_window(&s->g);
     TL_TRY(new_states(s, err));
     plan_backend b = engine_backend(s->m->engine, s->m);
@@ -178,6 +182,7 @@ void tl_session_free(tl_session *s) {
     for (char **p = s->patches; p && *p; p++) mem_free(*p);
     mem_free(s->patches);
     arena_free(&s->a);
+    arena_free(&s->traced);
     mem_free(s);
 }
 

@@ -13,6 +13,7 @@ typedef struct sequence {
 struct tl_session {
     tl_model *m;
     arena a;               // graph and states
+    arena traced;          // the graph, while it is made or where it is watched
     ir_graph g;
     ev_state *states;
     plan *p;
