@@ -3,8 +3,8 @@
 // so nothing is computed twice, whatever the template does to earlier turns.
 #include "chat.h"
 #include "models.h"
+#include "terminal.h"
 #include <errno.h>
-#include <histedit.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -171,7 +171,7 @@ static int talk_piped(chat *c) {
 // ---- from a terminal ---------------------------------------------------------------------------
 static const char *prompt_text(EditLine *el) {
     chat *c;
-    el_get(el, EL_CLIENTDATA, &c);
+    edit.el_get(el, EL_CLIENTDATA, &c);
     if (c->continued) return ". ";
     // What is between two \1 takes no room; libedit drops it at the very end, so a space follows.
     return c->color ? "\1\033[1;32m\1>\1\033[0m\1 " : "> ";
@@ -194,10 +194,10 @@ static bool read_message(chat *c, EditLine *el, char **message) {
         int n = 0;
         interrupted = 0;
         errno = 0;
-        const char *line = el_gets(el, &n);
+        const char *line = edit.el_gets(el, &n);
         if (!line && (interrupted || errno == EINTR)) {
             fprintf(stderr, "\n(Ctrl-D or /quit leaves)\n");
-            el_reset(el);
+            edit.el_reset(el);
             break;
         }
         if (!line || n <= 0) {
@@ -214,36 +214,37 @@ static bool read_message(chat *c, EditLine *el, char **message) {
 
 static int talk_at_terminal(chat *c) {
     HistEvent event;
-    char file[PATH_MAX], *message = NULL;
-    EditLine *el = el_init("tl", stdin, stdout, stderr);
-    History *past = history_init();
+    char file[PATH_MAX], why[300], *message = NULL;
+    if (!terminal_load(why, sizeof why)) return fail("chat", "%s", why);
+    EditLine *el = edit.el_init("tl", stdin, stdout, stderr);
+    History *past = edit.history_init();
     if (!el || !past) return fail("chat", "the terminal cannot be used");
     bool kept = history_file(file, sizeof file);
-    history(past, &event, H_SETSIZE, 1000);
-    history(past, &event, H_SETUNIQUE, 1);
-    if (kept) history(past, &event, H_LOAD, file);
-    el_set(el, EL_CLIENTDATA, c);
-    el_set(el, EL_EDITOR, "emacs");
-    el_set(el, EL_HIST, history, past);
-    el_set(el, EL_PROMPT_ESC, prompt_text, '\1');
-    el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    edit.history(past, &event, H_SETSIZE, 1000);
+    edit.history(past, &event, H_SETUNIQUE, 1);
+    if (kept) edit.history(past, &event, H_LOAD, file);
+    edit.el_set(el, EL_CLIENTDATA, c);
+    edit.el_set(el, EL_EDITOR, "emacs");
+    edit.el_set(el, EL_HIST, edit.history, past);
+    edit.el_set(el, EL_PROMPT_ESC, prompt_text, '\1');
+    edit.el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     // Else the kernel throws away output at Ctrl-C, and with it at times the prompt that we have just printed.
-    el_set(el, EL_SETTY, "-x", "+noflsh", NULL);
-    el_set(el, EL_SETTY, "-d", "+noflsh", NULL);
-    el_source(el, NULL);
+    edit.el_set(el, EL_SETTY, "-x", "+noflsh", NULL);
+    edit.el_set(el, EL_SETTY, "-d", "+noflsh", NULL);
+    edit.el_source(el, NULL);
     fprintf(stderr, "%s; /help lists the commands, Ctrl-C stops a reply, Ctrl-D leaves\n", tl_model_name(c->o->model));
     while (!c->quit && read_message(c, el, &message)) {
         if (message[strspn(message, " \t\n")]) {
-            history(past, &event, H_ENTER, message);
+            edit.history(past, &event, H_ENTER, message);
             handle_line(c, message); // what went wrong has been said; the conversation goes on
         }
         free(message);
     }
     mode_t old = umask(077); // what people type is theirs alone
-    if (kept) history(past, &event, H_SAVE, file);
+    if (kept) edit.history(past, &event, H_SAVE, file);
     umask(old);
-    history_end(past);
-    el_end(el);
+    edit.history_end(past);
+    edit.el_end(el);
     return 0;
 }
 

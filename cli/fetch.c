@@ -1,15 +1,14 @@
 // fetch.c - pip as a child process, wheels through libarchive, checksums through nettle. See fetch.h.
 #include "fetch.h"
+#include "sha256.h"
 #include <archive.h>
 #include <archive_entry.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <ftw.h>
 #include <limits.h>
-#include <nettle/sha2.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -153,33 +152,11 @@ int fetch_wheel(const char *requirement, const char *folder, char *wheel, size_t
 }
 
 // ---- zip ---------------------------------------------------------------------------------------
-// libarchive is loaded when a wheel is opened: a dozen libraries come with it, which would cost every other command 3 MB of memory and
-// two milliseconds.
 #define LIBARCHIVE_FUNCTIONS(F) \
     F(archive_read_new) F(archive_read_free) F(archive_read_support_format_zip) F(archive_read_open_filename) F(archive_read_next_header) \
     F(archive_read_data) F(archive_error_string) F(archive_entry_pathname) F(archive_entry_filetype)
-
-static struct {
-#define FIELD(name) __typeof__(&(name)) name;
-    LIBARCHIVE_FUNCTIONS(FIELD)
-#undef FIELD
-} la;
-
-static bool load_libarchive(char *why, size_t cap) {
-    static const struct { const char *name; size_t at; } rows[] = {
-#define ROW(name) {#name, offsetof(__typeof__(la), name)},
-        LIBARCHIVE_FUNCTIONS(ROW)
-#undef ROW
-    };
-    void *lib = la.archive_read_new ? NULL : dlopen(LIBARCHIVE, RTLD_NOW | RTLD_LOCAL);
-    if (!lib && !la.archive_read_new) return snprintf(why, cap, "libarchive, which unpacks wheels, cannot be loaded: %s", dlerror()), false;
-    for (size_t i = 0; lib && i < sizeof rows / sizeof *rows; i++) {
-        void *f = dlsym(lib, rows[i].name);
-        if (!f) return memset(&la, 0, sizeof la), snprintf(why, cap, "%s has no %s", LIBARCHIVE, rows[i].name), false;
-        memcpy((char *)&la + rows[i].at, &f, sizeof f);
-    }
-    return true;
-}
+static struct { LIBARCHIVE_FUNCTIONS(LATE_FIELD) } la;
+static const late_function la_rows[] = {LIBARCHIVE_FUNCTIONS(LATE_ROW){0}};
 
 static int write_all(int fd, const char *data, size_t n) {
     while (n > 0) {
@@ -210,7 +187,7 @@ static int64_t copy_entry(struct archive *a, const char *name, int fd, int64_t l
 }
 
 int64_t fetch_extract(const char *wheel, const char *pattern, int fd, int64_t limit, char *why, size_t why_cap) {
-    if (!load_libarchive(why, why_cap)) return -1;
+    if (!late_load(LIBARCHIVE, la_rows, &la, why, why_cap)) return -1;
     struct archive *a = la.archive_read_new();
     struct archive_entry *entry;
     int64_t total = -1;
@@ -237,15 +214,16 @@ int64_t fetch_extract(const char *wheel, const char *pattern, int fd, int64_t li
 
 // ---- checksum ----------------------------------------------------------------------------------
 int fetch_sha256(const char *path, char hex[65], fetch_progress tell, void *ctx, char *why, size_t why_cap) {
+    if (!sha256_load(why, why_cap)) return -1;
     uint8_t digest[SHA256_DIGEST_SIZE], *chunk = malloc(CHUNK);
     struct sha256_ctx sha;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = 1;
-    sha256_init(&sha);
+    sha256.nettle_sha256_init(&sha);
     if (fd < 0 || !chunk) got = -1;
     for (int64_t done = 0; got > 0 && !fetch_interrupted; done += got) {
         got = read(fd, chunk, CHUNK);
-        if (got > 0) sha256_update(&sha, (size_t)got, chunk);
+        if (got > 0) sha256.nettle_sha256_update(&sha, (size_t)got, chunk);
         if (tell) tell(ctx, done);
     }
     if (got < 0) snprintf(why, why_cap, "%s: %s", path, strerror(errno));
@@ -253,7 +231,7 @@ int fetch_sha256(const char *path, char hex[65], fetch_progress tell, void *ctx,
     if (fd >= 0) close(fd);
     free(chunk);
     if (got < 0 || fetch_interrupted) return -1;
-    sha256_digest(&sha, sizeof digest, digest);
+    sha256.nettle_sha256_digest(&sha, sizeof digest, digest);
     for (int i = 0; i < SHA256_DIGEST_SIZE; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
     return 0;
 }

@@ -1,8 +1,8 @@
 // repl.c - `tl repl`: a program written line by line. On a terminal with libedit's editing, history and completion; from a
 // pipe it reads entries in the same way and prints no prompts.
 #include "common.h"
+#include "terminal.h"
 #include <ctype.h>
-#include <histedit.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,16 +118,16 @@ static void run_entry(repl *p, bool *quit) {
 static void take_line(repl *p, const char *line, bool *quit) {
     if (!add_line(p, line) || !whole(p, line)) return;
     HistEvent event;
-    if (p->history && !is_blank(p->entry)) history(p->history, &event, H_ENTER, p->entry);
+    if (p->history && !is_blank(p->entry)) edit.history(p->history, &event, H_ENTER, p->entry);
     run_entry(p, quit);
     p->n = 0;
 }
 
 // ---- the terminal ------------------------------------------------------------------------------
-static char *prompt(EditLine *edit) {
+static char *prompt(EditLine *el) {
     static char first[] = "> ", more[] = "... ";
     repl *p;
-    el_get(edit, EL_CLIENTDATA, &p);
+    edit.el_get(el, EL_CLIENTDATA, &p);
     return p->n ? more : first;
 }
 
@@ -145,22 +145,22 @@ static void on_name(void *ctx, const char *name) {
     c->common[k] = 0;
 }
 
-static unsigned char complete(EditLine *edit, int key) {
+static unsigned char complete(EditLine *el, int key) {
     (void)key;
     repl *p;
     char prefix[200];
-    el_get(edit, EL_CLIENTDATA, &p);
-    const LineInfo *line = el_line(edit);
+    edit.el_get(el, EL_CLIENTDATA, &p);
+    const LineInfo *line = edit.el_line(el);
     const char *from = line->cursor;
     while (from > line->buffer && (isalnum((unsigned char)from[-1]) || from[-1] == '_' || (unsigned char)from[-1] >= 0x80)) from--;
     size_t n = (size_t)(line->cursor - from);
-    if (n == 0 || n >= sizeof prefix) return n ? CC_ERROR : (el_insertstr(edit, "    "), CC_REFRESH);
+    if (n == 0 || n >= sizeof prefix) return n ? CC_ERROR : (edit.el_insertstr(el, "    "), CC_REFRESH);
     memcpy(prefix, from, n);
     prefix[n] = 0;
     candidates c = {0};
     tl_repl_names(p->r, prefix, on_name, &c);
     if (c.count == 0) return CC_ERROR;
-    if (strlen(c.common) > n) return el_insertstr(edit, c.common + n) == 0 ? CC_REFRESH : CC_ERROR;
+    if (strlen(c.common) > n) return edit.el_insertstr(el, c.common + n) == 0 ? CC_REFRESH : CC_ERROR;
     if (c.count == 1) return CC_ERROR;
     putchar('\n');
     c = (candidates){.print = true};
@@ -186,21 +186,26 @@ static bool history_path(char *path, size_t cap) {
 
 static void open_terminal(repl *p, char *file, size_t cap) {
     HistEvent event;
-    p->edit = el_init("tl", stdin, stdout, stderr);
-    p->history = history_init();
+    char why[300];
+    if (!terminal_load(why, sizeof why)) {
+        fprintf(stderr, "tl repl: %s\n", why);
+        return;
+    }
+    p->edit = edit.el_init("tl", stdin, stdout, stderr);
+    p->history = edit.history_init();
     if (!p->edit || !p->history) return;
-    history(p->history, &event, H_SETSIZE, 1000);
-    history(p->history, &event, H_SETUNIQUE, 1);
+    edit.history(p->history, &event, H_SETSIZE, 1000);
+    edit.history(p->history, &event, H_SETUNIQUE, 1);
     if (!history_path(file, cap)) *file = 0;
-    if (*file) history(p->history, &event, H_LOAD, file);
-    el_set(p->edit, EL_CLIENTDATA, p);
-    el_set(p->edit, EL_PROMPT, prompt);
-    el_set(p->edit, EL_EDITOR, "emacs");
-    el_set(p->edit, EL_HIST, history, p->history);
-    el_set(p->edit, EL_ADDFN, "tl-complete", "complete a name", complete);
-    el_set(p->edit, EL_BIND, "^I", "tl-complete", NULL);
-    el_set(p->edit, EL_SIGNAL, 0);
-    el_source(p->edit, NULL);
+    if (*file) edit.history(p->history, &event, H_LOAD, file);
+    edit.el_set(p->edit, EL_CLIENTDATA, p);
+    edit.el_set(p->edit, EL_PROMPT, prompt);
+    edit.el_set(p->edit, EL_EDITOR, "emacs");
+    edit.el_set(p->edit, EL_HIST, edit.history, p->history);
+    edit.el_set(p->edit, EL_ADDFN, "tl-complete", "complete a name", complete);
+    edit.el_set(p->edit, EL_BIND, "^I", "tl-complete", NULL);
+    edit.el_set(p->edit, EL_SIGNAL, 0);
+    edit.el_source(p->edit, NULL);
 }
 
 static void read_terminal(repl *p) {
@@ -211,7 +216,7 @@ static void read_terminal(repl *p) {
     printf("tl %s: :help tells what can be done here\n", tl_version());
     while (p->edit && !quit) {
         int n;
-        const char *line = el_gets(p->edit, &n);
+        const char *line = edit.el_gets(p->edit, &n);
         if (line && n > 0) {
             take_line(p, line, &quit);
         } else if (interrupted) {
@@ -222,10 +227,10 @@ static void read_terminal(repl *p) {
             break;
         }
     }
-    if (p->history && *file) history(p->history, &event, H_SAVE, file);
+    if (p->history && *file) edit.history(p->history, &event, H_SAVE, file);
     if (!quit) putchar('\n');
-    if (p->edit) el_end(p->edit);
-    if (p->history) history_end(p->history);
+    if (p->edit) edit.el_end(p->edit);
+    if (p->history) edit.history_end(p->history);
 }
 
 static void read_pipe(repl *p) {

@@ -1,8 +1,8 @@
 // stamp.c - see stamp.h.
 #include "stamp.h"
 #include "progress.h"
+#include "sha256.h"
 #include <errno.h>
-#include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,10 +30,15 @@ void stamp_stdin(const char *text, size_t n) {
 }
 
 // ---- hashes ------------------------------------------------------------------------------------
+static bool have_hashes(void) {
+    char why[300];
+    return sha256_load(why, sizeof why);
+}
+
 static json_t *hex(struct sha256_ctx *ctx) {
     uint8_t digest[SHA256_DIGEST_SIZE];
     char text[2 * SHA256_DIGEST_SIZE + 1];
-    sha256_digest(ctx, sizeof digest, digest);
+    sha256.nettle_sha256_digest(ctx, sizeof digest, digest);
     for (size_t i = 0; i < sizeof digest; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
     return json_string(text);
 }
@@ -43,7 +48,7 @@ static bool hash_file(struct sha256_ctx *ctx, const char *path, progress *bar, i
     FILE *f = buf ? fopen(path, "rb") : NULL;
     bool ok = f != NULL;
     for (size_t n; ok && (n = fread(buf, 1, READ, f)) > 0;) {
-        sha256_update(ctx, n, buf);
+        sha256.nettle_sha256_update(ctx, n, buf);
         progress_update(bar, *done += (int64_t)n, "");
     }
     if (f) ok = !ferror(f), fclose(f);
@@ -58,7 +63,8 @@ static json_t *hash_model(const char *path, int64_t *bytes) {
     size_t length = strlen(path), stem = length > 20 ? length - 20 : 0;
     struct sha256_ctx ctx;
     progress bar;
-    sha256_init(&ctx);
+    if (!have_hashes()) return json_null();
+    sha256.nettle_sha256_init(&ctx);
     progress_start(&bar, "hashing", 0, 0, isatty(STDERR_FILENO) != 1);
     if (stem && sscanf(path + stem, "-%5d-of-%5d.gguf%n", &at, &count, &n) == 2 && n == 20) n = 1;
     else n = 0, count = 1;
@@ -76,11 +82,12 @@ static json_t *hash_program(const tl_model *m, const char **main_file) {
     struct sha256_ctx ctx;
     const char *file, *text;
     size_t n;
-    sha256_init(&ctx);
     *main_file = "";
+    if (!have_hashes()) return json_null();
+    sha256.nettle_sha256_init(&ctx);
     for (size_t i = 0; tl_model_program(m, i, &file, &text, &n); i++) {
-        sha256_update(&ctx, n, (const uint8_t *)text);
-        sha256_update(&ctx, 1, (const uint8_t *)"");
+        sha256.nettle_sha256_update(&ctx, n, (const uint8_t *)text);
+        sha256.nettle_sha256_update(&ctx, 1, (const uint8_t *)"");
         if (tl_model_program_is_main(m, i)) *main_file = file;
     }
     return hex(&ctx);

@@ -1,0 +1,23 @@
+// late.c - see late.h.
+#include "late.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+bool late_load(const char *library, const late_function *rows, void *table, char *why, size_t cap) {
+    char *fields = table;
+    void *f;
+    memcpy(&f, fields, sizeof f);
+    if (f) return true;
+    void *lib = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    if (!lib) return snprintf(why, cap, "a library cannot be loaded: %s", dlerror()), false;
+    size_t n = 0;
+    for (; rows[n].name; n++) {
+        if (!(f = dlsym(lib, rows[n].name))) {
+            memset(fields, 0, n * sizeof f);
+            return snprintf(why, cap, "%s has no %s", library, rows[n].name), false;
+        }
+        memcpy(fields + n * sizeof f, &f, sizeof f);
+    }
+    return true;
+}
