@@ -50,7 +50,7 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->piece_at);
     mem_free(t->ids.slots);
     mem_free(t->text_pool);
-    mem_free(t->text);
+    mem_free(t->text_at);
     mem_free(t->attr);
     mem_free(t);
 }

@@ -110,15 +110,15 @@ static void mark_strip(tokenizer *t, const token_source *s) {
 }
 
 tl_status token_too_long(const tokenizer *t, int32_t id, tl_error *err) {
-    if (t->text[id].n <= SEARCHED_MOST) return TL_OK;
-    return err_set(err, TL_E_LIMIT, "token %d has %u bytes; the most is %d", id, t->text[id].n, SEARCHED_MOST);
+    size_t n = token_text(t, id).n;
+    return n <= SEARCHED_MOST ? TL_OK : err_set(err, TL_E_LIMIT, "token %d has %zu bytes; the most is %d", id, n, SEARCHED_MOST);
 }
 
 static tl_status special_build(tokenizer *t, tl_error *err) {
     t->special = trie_new();
     if (!t->special) return err_set(err, TL_E_MEMORY, "out of memory");
     for (int32_t i = 0; i < t->n; i++) {
-        if (!(t->attr[i] & (ATTR_SPECIAL | ATTR_USER)) || t->text[i].n == 0) continue;
+        if (!(t->attr[i] & (ATTR_SPECIAL | ATTR_USER)) || token_text(t, i).n == 0) continue;
         TL_TRY(token_too_long(t, i, err));
         if (!trie_add(t->special, token_text(t, i), i)) return err_set(err, TL_E_MEMORY, "out of memory for the special tokens");
     }

@@ -31,11 +31,7 @@ static inline uint32_t index_place(const hash_index *x, uint64_t h) { return (ui
 static inline uint32_t index_next(const hash_index *x, uint32_t i) { return i + 1 < x->cap ? i + 1 : 0; }
 static inline bool index_may_be(const hash_index *x, uint32_t slot, uint64_t h) { return ((slot ^ (uint32_t)(h >> 32)) & ~x->number) == 0; }
 static inline uint32_t index_slot(const hash_index *x, uint64_t h, uint32_t number) { return ((uint32_t)(h >> 32) & ~x->number) | number; }
-bool index_init(hash_index *x, uint32_t n); // for n entries, half full then; false: out of memory
-
-typedef struct text_ref { // of a token, from tokenizer.texts on
-    uint32_t at, n;
-} text_ref;
+bool index_init(hash_index *x, uint32_t n); // for n entries, two thirds full then; false: out of memory
 
 typedef struct merge_pair {
     int32_t left, right, merged;
@@ -43,9 +39,10 @@ typedef struct merge_pair {
 
 struct tokenizer {
     model_kind kind;
-    const char *texts; // borrowed, or text_pool
-    text_ref *text;
-    char *text_pool;   // copies where the texts lie too far apart; or NULL
+    const char *texts;   // of all tokens, one after the other; borrowed, or text_pool
+    uint32_t *text_at;   // [n + 1] where each begins there; the last ends text_gap before text_at[n]
+    uint32_t text_gap;   // bytes between a text and the next
+    char *text_pool;     // copies, where the texts lie otherwise; or NULL
     int32_t n;
     uint16_t *attr;
     const unsigned char *scores; // float32, unaligned, borrowed; may be NULL
@@ -135,7 +132,9 @@ static inline uint64_t text_hash(const char *p, size_t n) {
     return h ^ h >> 29;
 }
 
-static inline str token_text(const tokenizer *t, int32_t id) { return (str){t->texts + t->text[id].at, t->text[id].n}; }
+static inline str token_text(const tokenizer *t, int32_t id) {
+    return (str){t->texts + t->text_at[id], t->text_at[id + 1] - t->text_at[id] - t->text_gap};
+}
 
 // token_vocab.c
 tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err);

@@ -81,7 +81,7 @@ static tl_status byte_piece(tokenizer *t, int32_t id, char *out, tl_error *err) 
 tl_status piece_build(tokenizer *t, tl_error *err) {
     size_t total = 1;
     for (int32_t i = 0; i < t->n; i++)
-        if (!size_add(total, t->text[i].n, &total)) return err_set(err, TL_E_MEMORY, "the tokens are too long");
+        if (!size_add(total, token_text(t, i).n, &total)) return err_set(err, TL_E_MEMORY, "the tokens are too long");
     t->piece_at = mem_alloc(((size_t)t->n + 1) * sizeof *t->piece_at);
     t->piece_pool = mem_alloc(total);
     if (!t->piece_at || !t->piece_pool) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);

@@ -4,7 +4,7 @@
 bool index_init(hash_index *x, uint32_t n) { // n < 2^28
     x->number = 15;
     while (x->number < n) x->number = 2 * x->number + 1; // the largest number is not in use: no slot looks empty
-    x->cap = 2 * n + 2;
+    x->cap = n + n / 2 + 2;
     x->slots = mem_alloc(x->cap * sizeof *x->slots);
     if (x->slots) memset(x->slots, 0xff, x->cap * sizeof *x->slots);
     return x->slots != NULL;
@@ -38,11 +38,11 @@ void vocab_warm(const tokenizer *t, const str *texts, size_t n) {
         uint32_t slot = t->ids.slots[index_place(&t->ids, hash[i])];
         id[i] = slot == (uint32_t)INDEX_EMPTY ? -1 : (int32_t)(slot & t->ids.number);
         if (id[i] < 0) continue;
-        __builtin_prefetch(&t->text[id[i]]);
+        __builtin_prefetch(&t->text_at[id[i]]);
         __builtin_prefetch(&t->attr[id[i]]);
     }
     for (size_t i = 0; i < n; i++)
-        if (id[i] >= 0) __builtin_prefetch(t->texts + t->text[id[i]].at);
+        if (id[i] >= 0) __builtin_prefetch(t->texts + t->text_at[id[i]]);
 }
 
 static void insert(tokenizer *t, int32_t id, uint64_t h) {
@@ -51,28 +51,30 @@ static void insert(tokenizer *t, int32_t id, uint64_t h) {
     if (*slot == (uint32_t)INDEX_EMPTY) *slot = index_slot(&t->ids, h, (uint32_t)id);
 }
 
-// Where the texts are, in 8 bytes each. A file's lie in a row; what is spread over more than 4 GiB is copied.
+// Do the texts follow each other, each so many bytes after the one before? A file's do: their lengths are between.
+static bool in_a_row(const str *tokens, int32_t n, uint32_t *gap) {
+    uintptr_t first = (uintptr_t)tokens[0].p, end = first + tokens[0].n;
+    *gap = 0;
+    if (n > 1 && (uintptr_t)tokens[1].p >= end && (uintptr_t)tokens[1].p - end <= 64) *gap = (uint32_t)((uintptr_t)tokens[1].p - end);
+    for (int32_t i = 1; i < n; end = (uintptr_t)tokens[i].p + tokens[i].n, i++)
+        if ((uintptr_t)tokens[i].p != end + *gap) return false;
+    return tokens[0].p && end - first < UINT32_MAX - *gap;
+}
+
+// Where the texts are, in 4 bytes each.
 static tl_status texts_build(tokenizer *t, const str *tokens, tl_error *err) {
-    uintptr_t low = UINTPTR_MAX, high = 0;
     size_t total = 1;
-    for (int32_t i = 0; i < t->n; i++) {
-        if (!tokens[i].n) continue;
-        uintptr_t p = (uintptr_t)tokens[i].p, end = p + tokens[i].n;
-        if (p < low) low = p, t->texts = tokens[i].p;
-        if (end > high) high = end;
+    for (int32_t i = 0; i < t->n; i++)
         if (!size_add(total, tokens[i].n, &total) || total > UINT32_MAX) return err_set(err, TL_E_LIMIT, "the tokens are too long");
-    }
-    t->text = mem_alloc((size_t)t->n * sizeof *t->text);
-    bool far = low < high && high - low > UINT32_MAX;
-    if (far) t->texts = t->text_pool = mem_alloc(total);
-    if (!t->text || (far && !t->text_pool)) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
-    if (!t->texts) t->texts = "";
-    uint32_t at = 0;
+    t->text_at = mem_alloc(((size_t)t->n + 1) * sizeof *t->text_at);
+    bool row = in_a_row(tokens, t->n, &t->text_gap);
+    if (!row) t->text_gap = 0, t->text_pool = mem_alloc(total);
+    t->texts = row ? tokens[0].p : t->text_pool;
+    if (!t->text_at || !t->texts) return err_set(err, TL_E_MEMORY, "out of memory for %d tokens", t->n);
+    t->text_at[0] = 0;
     for (int32_t i = 0; i < t->n; i++) {
-        uint32_t n = (uint32_t)tokens[i].n;
-        if (far && n) memcpy(t->text_pool + at, tokens[i].p, n);
-        t->text[i] = (text_ref){far || !n ? at : (uint32_t)((uintptr_t)tokens[i].p - low), n};
-        if (far) at += n;
+        if (!row && tokens[i].n) memcpy(t->text_pool + t->text_at[i], tokens[i].p, tokens[i].n);
+        t->text_at[i + 1] = t->text_at[i] + (uint32_t)tokens[i].n + t->text_gap;
     }
     return TL_OK;
 }
@@ -95,7 +97,7 @@ tl_status vocab_build(tokenizer *t, const token_source *s, tl_error *err) {
             __builtin_prefetch(&t->ids.slots[index_place(&t->ids, hash[id - first])], 1);
         }
         for (int32_t id = first; id < last; id++)
-            if (t->text[id].n) insert(t, id, hash[id - first]);
+            if (token_text(t, id).n) insert(t, id, hash[id - first]);
     }
     return TL_OK;
 }
