@@ -220,8 +220,15 @@ void bench_print_profile(const char *title, const json_t *rows, double bandwidth
 }
 
 // ---- result ------------------------------------------------------------------------------------
+// Linux's own figure first: ru_maxrss counts what this process was before exec(), which may be a large script's copy.
 static double peak_bytes(void) {
     struct rusage u;
+    char line[200];
+    double kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && kib <= 0 && fgets(line, sizeof line, f)) (void)sscanf(line, "VmHWM: %lf kB", &kib);
+    if (f) fclose(f);
+    if (kib > 0) return 1024 * kib;
     return getrusage(RUSAGE_SELF, &u) == 0 ? 1024.0 * (double)u.ru_maxrss : NAN;
 }
 
@@ -273,13 +280,15 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
     double prompt = a->prompt ? (double)a->prompt / median(r->prompt, a->repeat) : NAN;
     double said = a->decode ? (double)(a->decode * a->sequences) / median(r->decode, a->repeat) : NAN;
     memory_use b = against_memory(a, r);
+    tl_memory m = tl_session_memory(o->session);
     int threads = tl_engine_threads(o->engine), workers = tl_session_workers(o->session, a->sequences);
     cpu_name(cpu, sizeof cpu);
     if (a->json)
         return print_json(json_pack(
-            "{s:o, s:o, s:f, s:f, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:s, s:o, s:s, s:o, s:o*}", "prompt_tokens_per_second",
+            "{s:o, s:o, s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:s, s:o, s:s, s:o, s:o*}", "prompt_tokens_per_second",
             json_real_or_null(prompt), "decode_tokens_per_second", json_real_or_null(said), "load_seconds", r->load,
-            "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "prompt_runs",
+            "first_token_seconds", r->first_token, "peak_rss_bytes", (json_int_t)peak_bytes(), "file_bytes", (json_int_t)m.file, "cache_bytes",
+            (json_int_t)m.cache, "prompt_runs",
             list_of_rates(r->prompt, a->prompt ? a->repeat : 0, a->prompt), "decode_runs",
             list_of_rates(r->decode, a->decode ? a->repeat : 0, a->decode * a->sequences), "prompt_tokens", (json_int_t)a->prompt, "decode_tokens",
             (json_int_t)a->decode, "depth", (json_int_t)a->depth, "sequences", a->sequences, "threads", threads, "decode_threads", workers,
@@ -295,8 +304,8 @@ static int print_result(const bench_args *a, const opened *o, const bench_result
     if (b.plain > 0)
         printf("decode reads           %9.1f GB/s of weights, %.1f with the cache: %.0f %% of a plain read of these weights (%.1f GB/s)\n", 1e-9 * b.decode,
                1e-9 * b.with_cache, 100 * b.with_cache / b.plain, 1e-9 * b.plain);
-    printf("load                   %9.3f s\nfirst token            %9.3f s\npeak memory            %9.1f MB\n", r->load, r->first_token,
-           1e-6 * peak_bytes());
+    printf("load                   %9.3f s\nfirst token            %9.3f s\npeak memory            %9.1f MB (the file has %.1f, the cache for %lld tokens %.1f)\n", r->load,
+           r->first_token, 1e-6 * peak_bytes(), 1e-6 * m.file, (long long)tl_session_n_ctx(o->session), 1e-6 * m.cache);
     if (r->profile) {
         double bandwidth = json_number_value(json_object_get(r->profile, "read_bytes_per_second"));
         printf("\nread bandwidth         %9.1f GB/s\n", 1e-9 * bandwidth);

@@ -149,7 +149,8 @@ TL_API int64_t tl_session_n_ctx(const tl_session *s);
 TL_API int64_t tl_session_n_batch(const tl_session *s);
 TL_API int64_t tl_session_width(const tl_session *s); // numbers of a row that a step gives: the vocabulary's, or those of a hidden state
 typedef struct tl_memory {
-    double weights;   // bytes, as the session reads them: converted ones and those in the mapped file
+    double file;      // bytes of the model's files
+    double weights;   // as the session reads them: converted ones and those in the mapped file
     double cache;     // for n_ctx tokens; taken as they come
     double workspace;
 } tl_memory;

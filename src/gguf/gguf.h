@@ -50,6 +50,7 @@ const gguf_value *gguf_find(const gguf *g, str key); // NULL if absent
 size_t gguf_n_tensors(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
 const gguf_tensor *gguf_tensor_find(const gguf *g, str name);
+size_t gguf_bytes(const gguf *g); // of its files
 // Drops [data, data+bytes) of the mapping from this process's resident set (it can be read again).
 void gguf_drop_pages(const gguf *g, const void *data, size_t bytes);
 

@@ -104,6 +104,12 @@ const gguf_tensor *gguf_tensor_find(const gguf *g, str name) {
     return found ? &g->tensors.p[found->at] : NULL;
 }
 
+size_t gguf_bytes(const gguf *g) {
+    size_t all = 0;
+    for (size_t i = 0; i < g->n_files; i++) all += g->files[i].size;
+    return all;
+}
+
 void gguf_drop_pages(const gguf *g, const void *data, size_t bytes) {
     uintptr_t begin = (uintptr_t)data, end = begin + bytes;
     for (size_t i = 0; i < g->n_files; i++) {

@@ -191,7 +191,7 @@ int64_t tl_session_n_batch(const tl_session *s) { return s->n_batch; }
 int64_t tl_session_width(const tl_session *s) { return s->width; }
 bool session_is_hidden(const tl_session *s) { return s->hidden; }
 tl_memory tl_session_memory(const tl_session *s) {
-    tl_memory all = {.workspace = (double)plan_workspace_bytes(s->p)};
+    tl_memory all = {.file = (double)gguf_bytes(s->m->m.file), .workspace = (double)plan_workspace_bytes(s->p)};
     for (const ev_state *st = s->states; st; st = st->next) all.cache += (double)st->ir.slot_bytes * (double)st->ir.slots;
     for (size_t i = 0; i < gguf_n_tensors(s->m->m.file); i++) all.weights += (double)plan_weight_bytes(&s->m->m.weights[i]);
     return all;

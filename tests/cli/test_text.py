@@ -1,6 +1,7 @@
 """tokenize, detokenize, generate, score and bench, on the tiny model."""
 import json
 import math
+import os
 import unittest
 
 import numpy as np
@@ -135,6 +136,8 @@ class Text(ModelCase):
         memory = found["decode_memory"]  # of the tiny model's weights, each read once a step
         self.assertTrue(0 < memory["weight_bytes"] < found["peak_rss_bytes"] and memory["read_bytes_per_second"] > 0 and memory["share"] > 0)
         self.assertGreater(memory["cache_bytes"], 0)
+        self.assertEqual(found["file_bytes"], os.path.getsize(self.model))
+        self.assertGreater(found["cache_bytes"], memory["cache_bytes"])
         self.assertIn(b"tokens/s", self.on("bench", "-p", "8", "-n", "2", "-r", "1"))
 
     def test_bench_of_several_sequences(self):
