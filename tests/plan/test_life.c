@@ -1,4 +1,5 @@
 // The life of a plan: what it refuses, what it allocates, weights shared between plans, failing allocations.
+#include "plan/plan_int.h"
 #include "toy.h"
 
 typedef struct fixture {
@@ -50,6 +51,52 @@ static void test_refusals(void **state) {
     t.s.rows = t.s.outs = 0; // nothing to do is allowed
     assert_int_equal(plan_run(p, &t.s, &err), TL_OK);
     assert_null(plan_output(p, 1));
+    plan_free(p);
+    stop(&f);
+}
+
+static size_t place_end(const plan *p, const value *v) {
+    int64_t rows = v->sym == SYM_ROWS ? p->limits.max_rows : v->sym == SYM_OUT ? p->limits.max_outs : 1;
+    return v->offset + (size_t)rows * v->row_bytes;
+}
+
+static bool reads(const kernel *k, int32_t v) {
+    for (int r = 0; r < k->n_reads; r++)
+        if (k->reads[r].value == v) return true;
+    return false;
+}
+
+// Values that live at the same time share no memory, but for one whose only last reader is elementwise and puts its result there.
+static void test_places(void **state) {
+    (void)state;
+    fixture f;
+    tl_error err = {0};
+    plan *p;
+    start(&f, DT_Q8_0);
+    assert_int_equal(plan_new(&f.m.g, &f.b, &f.limits, &p, &err), TL_OK);
+    int replaced = 0;
+    size_t all = 0, end = 0;
+    for (int32_t i = 0; i < p->n_values; i++) {
+        const value *a = &p->values[i];
+        if (a->place != V_WORK) continue;
+        all += place_end(p, a) - a->offset;
+        if (place_end(p, a) > end) end = place_end(p, a);
+        for (int32_t j = 0; j < p->n_values; j++) {
+            const value *b = &p->values[j];
+            bool shares = b->place == V_WORK && a->offset < place_end(p, b) && b->offset < place_end(p, a);
+            if (j == i || !shares || a->last < b->first || b->last < a->first || b->first < a->first) continue;
+            int readers = 0;
+            const kernel *k = NULL;
+            assert_true(a->first < b->first && a->last == b->first && a->offset == b->offset && a->row_bytes == b->row_bytes);
+            for (int n = 0; n < p->n_kernels; n++) {
+                if (p->kernels[n]->stage == a->last && reads(p->kernels[n], i)) readers++, k = p->kernels[n];
+            }
+            assert_true(readers == 1 && k->out == j && (k->node->op == IR_MAP || k->node->op == IR_FUSED));
+            replaced++;
+        }
+    }
+    assert_true(replaced > 0);
+    assert_true(end <= p->work_bytes && p->work_bytes < all / 2);
     plan_free(p);
     stop(&f);
 }
@@ -219,7 +266,7 @@ static void test_profile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_places), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_weights),
         cmocka_unit_test(test_bad_weight), cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_profile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
