@@ -2,7 +2,7 @@
 // vector primitives (linear_256.h lists them). The operations per output and their order are those of linear_ref.c, in
 // every path below, so that bits depend neither on the ISA nor on which path computed a row.
 //
-// A matrix product walks groups of 16 weight rows (lanes). Up to FEW_MOST rows of x: codes are unpacked in registers and meet
+// A matrix product walks groups of 16 weight rows (lanes). Up to FEW_MOST rows of x or a few more: codes are unpacked in registers and meet
 // up to 8 rows at a time ("direct"). More rows: PANEL blocks of 32 k of a group are unpacked to bytes, scales and minima
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear_codes.h"
@@ -12,7 +12,8 @@
 #endif
 
 enum {
-    FEW_MOST = 8,                 // rows up to which codes are unpacked directly
+    FEW_MOST = 8,                 // rows up to which codes are unpacked directly,
+    FEW_MOST_SINGLE = LANES > 4 ? 12 : FEW_MOST, // those of formats with a block of 32 (128-bit vectors: not measured)
     FEW_PLANES = HALVES == 1 ? 8 : 4, // rows times planes that meet a block's codes together, as registers allow
     BATCH = 128,                  // rows that meet an expanded panel
     GROUPS = 4,                   // groups expanded together, so that rows of x are read less often
@@ -303,7 +304,8 @@ static void many_rows(const cpu_matrix *w, const uint8_t *x, size_t stride, int6
 
 static void quantized(const cpu_matrix *w, const uint8_t *x, int64_t rows, float *y, int64_t ldy, int64_t n0, int64_t n1) {
     size_t stride = act_bytes(w->wide ? ACT_Q16 : ACT_Q8, w->k);
-    if (rows <= (table[w->type].direct[w->wide][1] ? FEW_MOST : 1)) {
+    int64_t few = subs_of(w->type) == 1 ? FEW_MOST_SINGLE : FEW_MOST;
+    if (rows <= (table[w->type].direct[w->wide][1] ? few : 1)) {
         few_rows(w, x, stride, rows, y, ldy, n0, n1);
         return;
     }

@@ -156,7 +156,7 @@ static void check_case(const cpu_kernels *ks, tl_dtype type, bool wide, shape s)
 
 static void isas_equal_ref(void **state) {
     (void)state;
-    static const shape shapes[] = {{1, 256, 1}, {16, 256, 2}, {17, 512, 3}, {80, 768, 4}, {35, 256, 5}, {64, 1280, 7}, {33, 512, 9}, {48, 768, 33}, {16, 512, 70}, {7, 256, 135},
+    static const shape shapes[] = {{1, 256, 1}, {16, 256, 2}, {17, 512, 3}, {80, 768, 4}, {35, 256, 5}, {64, 1280, 7}, {33, 512, 9}, {80, 256, 12}, {48, 256, 13}, {48, 768, 33}, {16, 512, 70}, {7, 256, 135},
                                    {100, 256, 16}, {33, 512, 145}, {290, 256, 33}, {20, 256, 265}};
     for (int i = 0; i < isa_count; i++)
         for (int t = 0; t < CASE_TYPES; t++)
