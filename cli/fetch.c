@@ -156,7 +156,7 @@ int fetch_wheel(const char *requirement, const char *folder, char *wheel, size_t
     F(archive_read_new) F(archive_read_free) F(archive_read_support_format_zip) F(archive_read_open_filename) F(archive_read_next_header) \
     F(archive_read_data) F(archive_error_string) F(archive_entry_pathname) F(archive_entry_filetype)
 static struct { LIBARCHIVE_FUNCTIONS(LATE_FIELD) } la;
-static const late_function la_rows[] = {LIBARCHIVE_FUNCTIONS(LATE_ROW){0}};
+static const char *const la_names[] = {LIBARCHIVE_FUNCTIONS(LATE_NAME) NULL};
 
 static int write_all(int fd, const char *data, size_t n) {
     while (n > 0) {
@@ -187,7 +187,7 @@ static int64_t copy_entry(struct archive *a, const char *name, int fd, int64_t l
 }
 
 int64_t fetch_extract(const char *wheel, const char *pattern, int fd, int64_t limit, char *why, size_t why_cap) {
-    if (!late_load(LIBARCHIVE, la_rows, &la, why, why_cap)) return -1;
+    if (!late_load(LIBARCHIVE, la_names, &la, why, why_cap)) return -1;
     struct archive *a = la.archive_read_new();
     struct archive_entry *entry;
     int64_t total = -1;

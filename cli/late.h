@@ -5,21 +5,17 @@
 //
 //     #define ZIP_FUNCTIONS(F) F(zip_open) F(zip_close)
 //     static struct { ZIP_FUNCTIONS(LATE_FIELD) } zip;
-//     static const late_function zip_rows[] = {ZIP_FUNCTIONS(LATE_ROW) {0}};
-//     if (late_load("libzip.so.5", zip_rows, &zip, why, sizeof why)) zip.zip_open(...);
+//     static const char *const zip_names[] = {ZIP_FUNCTIONS(LATE_NAME) NULL};
+//     if (late_load("libzip.so.5", zip_names, &zip, why, sizeof why)) zip.zip_open(...);
 #ifndef CLI_LATE_H
 #define CLI_LATE_H
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef struct late_function {
-    const char *name; // NULL: the list ends
-} late_function;
-
 #define LATE_FIELD(name) __typeof__(&(name)) name;
-#define LATE_ROW(name) {#name},
+#define LATE_NAME(name) #name,
 
-// Fills the table, in the order of the rows, which is that of its fields. Once that is done nothing more is. False, with the reason, and
+// Fills the table, in the order of the names (NULL ends them), which is that of its fields. Once that is done nothing more is. False, with the reason, and
 // the table is empty.
-bool late_load(const char *library, const late_function *rows, void *table, char *why, size_t cap);
+bool late_load(const char *library, const char *const *names, void *table, char *why, size_t cap);
 #endif

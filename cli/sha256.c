@@ -2,6 +2,6 @@
 #include "sha256.h"
 
 struct sha256_library sha256;
-static const late_function rows[] = {SHA256_FUNCTIONS(LATE_ROW){0}};
+static const char *const names[] = {SHA256_FUNCTIONS(LATE_NAME) NULL};
 
-bool sha256_load(char *why, size_t cap) { return late_load(LIBNETTLE, rows, &sha256, why, cap); }
+bool sha256_load(char *why, size_t cap) { return late_load(LIBNETTLE, names, &sha256, why, cap); }

@@ -2,6 +2,6 @@
 #include "terminal.h"
 
 struct terminal_library edit;
-static const late_function rows[] = {TERMINAL_FUNCTIONS(LATE_ROW){0}};
+static const char *const names[] = {TERMINAL_FUNCTIONS(LATE_NAME) NULL};
 
-bool terminal_load(char *why, size_t cap) { return late_load(LIBEDIT, rows, &edit, why, cap); }
+bool terminal_load(char *why, size_t cap) { return late_load(LIBEDIT, names, &edit, why, cap); }

@@ -31,25 +31,24 @@ typedef struct act_q16 {
 } act_q16;
 _Static_assert(sizeof(act_q16) == 96, "act_q16 is 96 bytes");
 
-// ACT_TILE rows of ACT_Q8 or ACT_Q16 side by side, as products by tiles read them (kernels.h, act_tile()): block after block, in the
+// CPU_TILE rows of ACT_Q8 or ACT_Q16 side by side, as products by tiles read them (kernels.h, act_tile()): block after block, in the
 // place of the rows, which take more.
-enum { ACT_TILE = CPU_TILE };
 typedef struct act_tile8 {
-    int8_t q[ACT_TILE][ACT_BLOCK];
-    float d[ACT_TILE], ds[ACT_TILE];
+    int8_t q[CPU_TILE][ACT_BLOCK];
+    float d[CPU_TILE], ds[CPU_TILE];
 } act_tile8;
 typedef struct act_tile16 {
-    int8_t hi[ACT_TILE][ACT_BLOCK];
-    float d[ACT_TILE], ds[ACT_TILE];
-    int8_t lo[ACT_TILE][ACT_BLOCK];
+    int8_t hi[CPU_TILE][ACT_BLOCK];
+    float d[CPU_TILE], ds[CPU_TILE];
+    int8_t lo[CPU_TILE][ACT_BLOCK];
 } act_tile16;
-_Static_assert(sizeof(act_tile8) % 64 == 0 && sizeof(act_tile8) <= ACT_TILE * sizeof(act_q8), "tiles begin at lines, in the rows' place");
-_Static_assert(sizeof(act_tile16) % 64 == 0 && sizeof(act_tile16) <= ACT_TILE * sizeof(act_q16), "tiles begin at lines, in the rows' place");
+_Static_assert(sizeof(act_tile8) % 64 == 0 && sizeof(act_tile8) <= CPU_TILE * sizeof(act_q8), "tiles begin at lines, in the rows' place");
+_Static_assert(sizeof(act_tile16) % 64 == 0 && sizeof(act_tile16) <= CPU_TILE * sizeof(act_q16), "tiles begin at lines, in the rows' place");
 
 static inline size_t act_tile_bytes(act_kind kind) { return kind == ACT_Q16 ? sizeof(act_tile16) : sizeof(act_tile8); } // of a block
 
 // n blocks of a row to row r of the tile whose blocks begin at `to`.
-static inline void act_tile_put(act_kind kind, const void *row, int64_t n, uint8_t *to, int r) {
+static inline void act_tile_put_as(act_kind kind, const void *row, int64_t n, uint8_t *to, int r) {
     const act_q8 *x = row;
     const act_q16 *wide = row;
     for (int64_t b = 0; b < n; b++, to += act_tile_bytes(kind)) {
@@ -59,6 +58,10 @@ static inline void act_tile_put(act_kind kind, const void *row, int64_t n, uint8
         t->d[r] = kind == ACT_Q16 ? wide[b].d : x[b].d;
         t->ds[r] = kind == ACT_Q16 ? wide[b].ds : x[b].ds;
     }
+}
+static inline void act_tile_put(act_kind kind, const void *row, int64_t n, uint8_t *to, int r) { // a loop for each kind
+    if (kind == ACT_Q16) act_tile_put_as(ACT_Q16, row, n, to, r);
+    else act_tile_put_as(ACT_Q8, row, n, to, r);
 }
 
 static inline int64_t act_blocks(int64_t k) { return (k + ACT_BLOCK - 1) / ACT_BLOCK; }

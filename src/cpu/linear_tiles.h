@@ -17,7 +17,7 @@
 // a piece at a time. Products and scaling take turns, so that little has to be in flight for both to be under way; a product is
 // stored when the next one has begun.
 enum {
-    TILE_ROWS = ACT_TILE, // fewer rows go to the vector kernels
+    TILE_ROWS = CPU_TILE, // fewer rows go to the vector kernels
     TILE_BATCH = 256,  // rows that meet an expanded panel; a multiple of 2 * TILE_ROWS
     TILE_GROUPS = 16,  // groups expanded together, an even number
     JOB_PRODUCTS = 8,  // 4 for each block and plane
@@ -217,10 +217,7 @@ static void tiles_fetch(tiles_next *next, int64_t calls) {
 
 // A tile of up to 16 rows of activations as they lie, n blocks of them from x on.
 static void tiles_copy(act_kind kind, const uint8_t *x, size_t stride, int rows, int64_t n, uint8_t *to) {
-    for (int r = 0; r < rows; r++) {
-        if (kind == ACT_Q16) act_tile_put(ACT_Q16, x + (size_t)r * stride, n, to, r);
-        else act_tile_put(ACT_Q8, x + (size_t)r * stride, n, to, r);
-    }
+    for (int r = 0; r < rows; r++) act_tile_put(kind, x + (size_t)r * stride, n, to, r);
     for (int64_t b = 0; b < n; b++) {
         act_tile8 *t = (act_tile8 *)(void *)(to + (size_t)b * act_tile_bytes(kind));
         for (int r = rows; r < TILE_ROWS; r++) t->d[r] = t->ds[r] = 0;
@@ -328,7 +325,6 @@ INLINE void tiles_quantize(void (*quantize)(act_kind kind, const float *x, void 
     for (int64_t i = 0; i < k; i += TILE_CHUNK * ACT_BLOCK, to += TILE_CHUNK * act_tile_bytes(kind)) {
         int64_t n = k - i < TILE_CHUNK * ACT_BLOCK ? k - i : TILE_CHUNK * ACT_BLOCK;
         if (x) quantize(kind, x + i, some, n);
-        if (kind == ACT_Q16) act_tile_put(ACT_Q16, some, act_blocks(n), to, (int)(row % TILE_ROWS));
-        else act_tile_put(ACT_Q8, some, act_blocks(n), to, (int)(row % TILE_ROWS));
+        act_tile_put(kind, some, act_blocks(n), to, (int)(row % TILE_ROWS));
     }
 }

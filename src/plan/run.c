@@ -12,8 +12,7 @@ enum {
     STOP_NS = 20000000,   // nor longer, where a run may be stopped
     UNITS_PER_THREAD = 16,
     TOGETHER = 4,         // groups of a matrix that kernels of several rows take at once,
-    MANY = 16,            // and from so many rows on at least
-    MANY_TOGETHER = 8,    // so many, since rows are copied for each call
+    TILED_TOGETHER = 8,   // and from CPU_TILE rows on at least so many, since each call reads all of x
     PREFETCH_ROWS = 8,
     PREFETCH_IDLE = 128 << 10, // bytes that a waiting thread fetches ahead,
     PREFETCH_PIECE = 1 << 10,  // before it looks whether it need not wait any more,
@@ -151,7 +150,7 @@ static void cut_item(const plan *p, item *it, double target, double most) {
         it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), step) * step; // blocks of about equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
         if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
-        if (it->rows >= MANY && it->chunk < MANY_TOGETHER) it->chunk = MANY_TOGETHER;
+        if (it->rows >= CPU_TILE && it->chunk < TILED_TOGETHER) it->chunk = TILED_TOGETHER;
         if (it->chunk < 1) it->chunk = 1;
         if (it->chunk > groups) it->chunk = groups;
         while (it->row_block > LEAST_ROWS && cost * (double)(it->row_block * it->chunk) > most * (double)groups)
