@@ -89,7 +89,7 @@ static value metadata(evaluator *ev, ev_model *m, str key, span at) { // V_NONE:
 }
 
 // The key that the file has under its own architecture's name, where the program names another one: "odd.block_count" for
-// "llama.block_count". NULL: there is none.
+// "ARCHITECTURE.block_count". NULL: there is none.
 static const char *own_key(const ev_model *m, str key, char *buf, size_t cap) {
     const gguf_value *arch = gguf_find(m->file, STR("general.architecture"));
     const char *dot = memchr(key.p, '.', key.n);
