@@ -150,11 +150,13 @@ typedef struct item { // of a stage: a row group, or one kernel
     kernel_kind kind;
     ir_sym sym;
     // for the current row counts
-    int64_t rows, units, chunk, row_block;
+    int64_t rows, units, blocks, block_rows; // units of all blocks
+    int64_t chunk, row_block;
     double cost;
 } item;
 typedef struct stage {
     int32_t first, n;   // items
+    int blocks;         // of rows, one for each thread's share of all items, or 1: for the current row counts
 } stage;
 typedef struct phase { // stages that run between two barriers: one shared by all threads, then some by one thread
     int32_t stage;      // -1: none

@@ -21,6 +21,9 @@ enum {
     GROUP_ROWS = 256,        // share the work of unpacking weights
     GROUP_STEP = 8,          // rows that kernels take together at most; from CPU_TILE rows on these
     LEAST_ROWS = 64,         // of a LINEAR unit that is cut for the sake of idle threads
+    BLOCK_ROWS = 128,        // and of a thread's own block,
+    BLOCK_GROUPS = 64,       // with at most so many groups of a stage's matrices for each thread,
+    BLOCK_TOGETHER = 16,     // and at least so many of a unit
 };
 
 // ---- life ----------------------------------------------------------------------------------------
@@ -122,13 +125,12 @@ static int64_t linear_groups(const linear_args *l) {
 
 static int64_t flat_chunks(const ir_node *n) { return divide_up(n->size[n->nout - 1], FLAT_RUN); }
 
-// Cuts an item into units of about `target` ns; products of many rows may take `most`.
+// Cuts each of an item's blocks into units of about `target` ns; products of many rows may take `most`.
 static void cut_item(const plan *p, item *it, double target, double most) {
     const kernel *k = p->kernels[it->first];
     double cost = it->cost > 1 ? it->cost : 1;
-    it->rows = item_rows(p, it);
     it->chunk = 1;
-    it->row_block = it->rows;
+    it->row_block = it->block_rows;
     if (it->rows == 0) {
         it->units = 0;
         return;
@@ -137,8 +139,8 @@ static void cut_item(const plan *p, item *it, double target, double most) {
     if (block < 1) block = 1;
     switch (it->kind) {
     case K_ROW: case K_RANGE:
-        it->row_block = block < it->rows ? block : it->rows;
-        it->units = divide_up(it->rows, it->row_block);
+        it->row_block = block < it->block_rows ? block : it->block_rows;
+        it->units = divide_up(it->block_rows, it->row_block);
         break;
     case K_WHOLE: case K_ATTN: it->units = 1; break;
     case K_FLAT: it->units = it->rows * flat_chunks(k->node); break;
@@ -147,18 +149,19 @@ static void cut_item(const plan *p, item *it, double target, double most) {
         int64_t groups = linear_groups(l), fit = GROUP_BYTES / (int64_t)(l->x_bytes + 1) + 1;
         if (fit < GROUP_ROWS) fit = GROUP_ROWS;
         int64_t step = it->rows < CPU_TILE ? GROUP_STEP : CPU_TILE;
-        it->row_block = divide_up(divide_up(it->rows, divide_up(it->rows, fit)), step) * step; // blocks of about equal size
+        it->row_block = divide_up(divide_up(it->block_rows, divide_up(it->block_rows, fit)), step) * step; // parts of about equal size
         it->chunk = (int64_t)(target * (double)groups / (cost * (double)it->row_block));
         if (it->rows > 1) it->chunk = divide_up(it->chunk, TOGETHER) * TOGETHER;
-        if (it->rows >= CPU_TILE && it->chunk < TILED_TOGETHER) it->chunk = TILED_TOGETHER;
-        if (it->chunk < 1) it->chunk = 1;
+        int64_t least = it->blocks > 1 ? BLOCK_TOGETHER : it->rows < CPU_TILE ? 1 : TILED_TOGETHER;
+        if (it->chunk < least) it->chunk = least;
         if (it->chunk > groups) it->chunk = groups;
         while (it->row_block > LEAST_ROWS && cost * (double)(it->row_block * it->chunk) > most * (double)groups)
             it->row_block = divide_up(it->row_block / 2, step) * step;
-        it->units = divide_up(groups, it->chunk) * divide_up(it->rows, it->row_block);
+        it->units = divide_up(groups, it->chunk) * divide_up(it->block_rows, it->row_block);
         break;
     }
     }
+    it->units *= it->blocks;
 }
 
 // Threads that share a stage of `total` ns: total / n + THREAD_NS * n is least for the root of total / THREAD_NS.
@@ -166,6 +169,19 @@ static int stage_threads(const plan *p, double total) {
     int n = 2;
     while (n < p->team && (double)n * n * THREAD_NS < total) n++;
     return n < p->team ? n : p->team;
+}
+
+// Blocks of rows that a stage is cut into first, one for each thread, or 1. A thread then finds what it made in the stage before, and
+// narrow products leave none of them with a larger share; but each unpacks all weights. Wide ones are cut by their columns instead.
+static int stage_blocks(const plan *p, const stage *s, int threads) {
+    int64_t groups = 0;
+    if (threads < p->team || p->step.rows / threads <= BLOCK_ROWS - CPU_TILE) return 1;
+    for (int i = 0; i < s->n; i++) {
+        const item *it = &p->items[s->first + i];
+        if (it->sym != SYM_ROWS || (it->kind != K_ROW && it->kind != K_TILE)) return 1;
+        if (it->kind == K_TILE) groups += linear_groups(p->kernels[it->first]->args);
+    }
+    return groups <= (int64_t)threads * BLOCK_GROUPS ? threads : 1;
 }
 
 static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
@@ -184,9 +200,14 @@ static void schedule_stage(plan *p, stage *s, phase *ph, bool *serial) {
     if (most < target) most = target;
     if (p->limits.stop && target > STOP_NS) target = STOP_NS;
     if (p->limits.stop && most > STOP_NS) most = STOP_NS;
+    s->blocks = *serial ? 1 : stage_blocks(p, s, ph->threads);
     for (int i = 0; i < s->n; i++) {
         item *it = &p->items[s->first + i];
         bool rows = it->kind == K_ROW;
+        it->rows = item_rows(p, it);
+        it->blocks = s->blocks;
+        it->block_rows = divide_up(it->rows, s->blocks);
+        if (it->blocks > 1) it->block_rows = divide_up(it->block_rows, CPU_TILE) * CPU_TILE;
         cut_item(p, it, rows && target > 20000 ? 20000 : target, most); // rows of a group stay in the cache from kernel to kernel
     }
 }
@@ -219,14 +240,26 @@ bool plan_stopped(const plan *p) {
 }
 
 // ---- replay --------------------------------------------------------------------------------------
-// Units [u0, u1) of a LINEAR: pieces of the matrix x blocks of rows, the rows innermost.
+// Rows [*r0, *r1) of an item's unit, the i'th of its block; units of a LINEAR: pieces of the matrix, for each the block's rows.
+static void unit_rows(const item *it, int64_t block, int64_t i, int64_t *r0, int64_t *r1) {
+    int64_t end = (block + 1) * it->block_rows;
+    *r0 = block * it->block_rows + i * it->row_block;
+    *r1 = *r0 + it->row_block;
+    if (*r1 > end) *r1 = end;
+    if (*r1 > it->rows) *r1 = it->rows;
+}
+
+// Units [u0, u1) of a LINEAR: blocks of rows, of each all pieces of the matrix, of each piece the parts of the block.
 static void run_tiles(const plan *p, const item *it, int64_t u0, int64_t u1, int thread) {
     const kernel *k = p->kernels[it->first];
-    int64_t blocks = divide_up(it->rows, it->row_block), groups = linear_groups(k->args);
-    for (int64_t u = u0; u < u1; u++) {
-        int64_t n0 = u / blocks * it->chunk, n1 = n0 + it->chunk, r0 = u % blocks * it->row_block, r1 = r0 + it->row_block;
-        if (blocks == 1) n1 = u1 * it->chunk, u = u1; // all in one call
-        run_linear(p, k, n0, n1 < groups ? n1 : groups, r0, r1 < it->rows ? r1 : it->rows, thread);
+    int64_t parts = divide_up(it->block_rows, it->row_block), groups = linear_groups(k->args), each = it->units / it->blocks, next;
+    for (int64_t u = u0; u < u1; u = next) {
+        int64_t block = u / each, r0, r1;
+        next = u + 1;
+        if (parts == 1) next = u1 < (block + 1) * each ? u1 : (block + 1) * each; // all in one call
+        int64_t n0 = u % each / parts * it->chunk, n1 = n0 + divide_up(next - u, parts) * it->chunk;
+        unit_rows(it, block, u % each % parts, &r0, &r1);
+        if (r0 < r1) run_linear(p, k, n0, n1 < groups ? n1 : groups, r0, r1, thread);
     }
 }
 
@@ -236,8 +269,9 @@ static void run_kernel(const plan *p, const item *it, int i, int64_t u, int thre
     switch (it->kind) {
     case K_TILE: run_tiles(p, it, u, u + 1, thread); break;
     case K_ROW: case K_RANGE: {
-        int64_t r0 = u * it->row_block, r1 = r0 + it->row_block < it->rows ? r0 + it->row_block : it->rows;
-        k->run(p, k, r0, r1, thread);
+        int64_t each = it->units / it->blocks, r0, r1;
+        unit_rows(it, u / each, u % each, &r0, &r1);
+        if (r0 < r1) k->run(p, k, r0, r1, thread);
         break;
     }
     case K_WHOLE: k->run(p, k, 0, it->rows, thread); break;
@@ -280,13 +314,16 @@ static void run_tail(plan *p, const phase *ph, int thread) {
         }
 }
 
+// Units of a stage: blocks of rows, of each all items' units.
 static void run_range(plan *p, const stage *s, int64_t u0, int64_t u1, int thread) {
-    for (const item *it = &p->items[s->first]; u0 < u1; u0 -= it->units, u1 -= it->units, it++) {
-        if (u0 >= it->units) continue;
-        int64_t end = u1 < it->units ? u1 : it->units;
-        run_units(p, it, u0, end, thread, p->measure && thread == 0);
-        u0 = end;
-    }
+    for (int64_t block = 0, base = 0; block < s->blocks; block++)
+        for (int i = 0; i < s->n && base < u1; i++) {
+            const item *it = &p->items[s->first + i];
+            int64_t each = it->units / s->blocks, from = u0 - base, to = u1 - base;
+            base += each;
+            if (from >= each) continue;
+            run_units(p, it, block * each + (from > 0 ? from : 0), block * each + (to < each ? to : each), thread, p->measure && thread == 0);
+        }
 }
 
 // ---- the chain of shared stages ------------------------------------------------------------------
@@ -308,7 +345,7 @@ static bool prefetch_next(const plan *p, int loop, int thread, size_t from, size
     while (u >= it->units) u -= it->units, it++;
     if (it->kind != K_TILE || it->rows > PREFETCH_ROWS) return false;
     const linear_args *l = p->kernels[it->first]->args;
-    int64_t blocks = divide_up(it->rows, it->row_block), group = l->row0 / CPU_ROW_GROUP + u / blocks * it->chunk;
+    int64_t group = l->row0 / CPU_ROW_GROUP + u * it->chunk; // one block of so few rows
     size_t bytes = (size_t)(share * it->chunk) * l->group_bytes;
     const char *data = (const char *)l->m.data + (size_t)group * l->group_bytes;
     size_t end = (size_t)divide_up(l->m.n, CPU_ROW_GROUP) * l->group_bytes - (size_t)group * l->group_bytes;

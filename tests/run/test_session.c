@@ -123,6 +123,42 @@ static void check_fork(opened *o, const float *want) {
     tl_session_free(s);
 }
 
+// All rows' logits of one step of `rows` rows.
+static float *long_prompt(int threads, int64_t rows) {
+    opened o;
+    open_with(&o, threads, NULL, NULL);
+    tl_session_options so = {.n_ctx = rows, .n_batch = rows, .n_seq = 1};
+    tl_session *s;
+    tl_error err = {0};
+    const float *logits;
+    if (tl_session_new(o.m, &so, &s, &err) != TL_OK) fail_msg("%s", err.message);
+    tl_row *row = calloc((size_t)rows, sizeof *row);
+    for (int64_t i = 0; i < rows; i++) row[i] = (tl_row){.token = tokens[i * 7 % N], .logits = true};
+    if (tl_session_step(s, row, (size_t)rows, &logits, &err) != TL_OK) fail_msg("%s", err.message);
+    float *out = malloc((size_t)rows * TINY_VOCAB * sizeof *out);
+    memcpy(out, logits, (size_t)rows * TINY_VOCAB * sizeof *out);
+    free(row);
+    tl_session_free(s);
+    close_all(&o);
+    return out;
+}
+
+// Enough rows for each thread to have a block of its own: of whole tiles, the last one shorter, all rows or too few for that.
+static void test_long_prompts(void **state) {
+    (void)state;
+    static const struct { int threads; int64_t rows; } cases[] = {{2, 256}, {2, 251}, {2, 224}, {2, 600}, {3, 350}, {4, 500}};
+    static const tl_dtype types[] = {DT_Q4_1, DT_Q6_K, DT_F16};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        make("llama", types[t]);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            float *want = long_prompt(1, cases[i].rows), *got = long_prompt(cases[i].threads, cases[i].rows);
+            same_bits(want, got, (size_t)cases[i].rows * TINY_VOCAB, "a long prompt");
+            free(want);
+            free(got);
+        }
+    }
+}
+
 static void check_all(const char *arch, tl_dtype type) {
     make(arch, type);
     opened o;
@@ -344,7 +380,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_float32), cmocka_unit_test(test_legacy), cmocka_unit_test(test_k_quants), cmocka_unit_test(test_halves), cmocka_unit_test(test_stand_ins),
         cmocka_unit_test(test_cache_types), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_limits), cmocka_unit_test(test_tying),
-        cmocka_unit_test(test_styles), cmocka_unit_test(test_bad_models),
+        cmocka_unit_test(test_styles), cmocka_unit_test(test_long_prompts), cmocka_unit_test(test_bad_models),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);
