@@ -22,7 +22,7 @@ enum {
     GROUP_STEP = 8,          // rows that kernels take together at most; from CPU_TILE rows on these
     LEAST_ROWS = 64,         // of a LINEAR unit that is cut for the sake of idle threads
     BLOCK_ROWS = 128,        // and of a thread's own block,
-    BLOCK_GROUPS = 64,       // with at most so many groups of a stage's matrices for each thread,
+    BLOCK_GROUPS = 48,       // with at most so many groups of a stage's matrices for each thread,
     BLOCK_TOGETHER = 16,     // and at least so many of a unit
 };
 
