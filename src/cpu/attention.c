@@ -47,18 +47,18 @@ void attn_range(const attn_args *a, int64_t row, int64_t *lo, int64_t *hi) {
 
 static void load_tile(attn_iter *it) {
     const attn_args *a = it->a;
-    int64_t n = 1;
-    while (n < it->tile_rows && it->row + n < a->rows && a->seq[it->row + n] == a->seq[it->row]) n++;
+    int64_t n = 1, end = it->row;
+    while (n < it->tile_rows && n < end && a->seq[end - n - 1] == a->seq[end - 1]) n++;
     it->rows = n;
     if (!is_split(a)) { // chunks are looked up when the tile is worked on
         it->split = false;
         it->first = it->last = -1;
         return;
     }
-    const attn_seq *s = &a->seqs[a->seq[it->row]];
+    const attn_seq *s = &a->seqs[a->seq[end - 1]];
     it->split = s->n <= a->work_slots;
     int64_t first = INT64_MAX, last = 0;
-    for (int64_t r = it->row; r < it->row + n; r++) {
+    for (int64_t r = end - n; r < end; r++) {
         int64_t lo, hi;
         attn_range(a, r, &lo, &hi);
         if (lo == hi) continue;
@@ -75,16 +75,16 @@ static void load_tile(attn_iter *it) {
 static int64_t tile_items(const attn_iter *it) { return it->a->kv_heads * (it->split ? it->last - it->first : 1); }
 
 static void next_tile(attn_iter *it) {
-    it->row += it->rows;
+    it->row -= it->rows;
     it->tile++;
     it->left = 0;
-    if (it->row < it->a->rows) load_tile(it);
+    if (it->row > 0) load_tile(it);
 }
 
 void attn_iter_init(attn_iter *it, const attn_args *a, int64_t item0) {
-    *it = (attn_iter){.a = a, .tile_rows = tile_rows(a)};
+    *it = (attn_iter){.a = a, .tile_rows = tile_rows(a), .row = a->rows};
     if (a->rows > 0) load_tile(it);
-    while (it->row < a->rows && item0 >= tile_items(it)) {
+    while (it->row > 0 && item0 >= tile_items(it)) {
         item0 -= tile_items(it);
         next_tile(it);
     }
@@ -94,7 +94,7 @@ void attn_iter_init(attn_iter *it, const attn_args *a, int64_t item0) {
 void attn_iter_next(attn_iter *it, attn_item *out) {
     const attn_args *a = it->a;
     int64_t chunk = it->left / a->kv_heads; // heads innermost: they share the slots' pages
-    *out = (attn_item){.row0 = it->row, .rows = it->rows, .tile = it->tile, .kv_head = (int)(it->left % a->kv_heads),
+    *out = (attn_item){.row0 = it->row - it->rows, .rows = it->rows, .tile = it->tile, .kv_head = (int)(it->left % a->kv_heads),
                        .first = it->first, .last = it->last, .split = it->split};
     if (it->split) {
         out->chunk0 = it->first + chunk;
@@ -107,10 +107,10 @@ void attn_iter_next(attn_iter *it, attn_item *out) {
 }
 
 int64_t attn_items(const attn_args *a) {
-    attn_iter it = {.a = a, .tile_rows = tile_rows(a)};
+    attn_iter it = {.a = a, .tile_rows = tile_rows(a), .row = a->rows};
     int64_t n = 0;
     if (a->rows > 0) load_tile(&it);
-    while (it.row < a->rows) {
+    while (it.row > 0) {
         n += tile_items(&it);
         next_tile(&it);
     }
@@ -139,10 +139,14 @@ bool attn_item_done(const attn_args *a, const attn_item *it) {
     return true;
 }
 
-// A thread's scratch: scaled queries, scores, chunk and running results, a panel of converted V, or of turned K and 16 of them before (attention_core.h).
+// A thread's scratch (tile_init() in attention_core.h): scaled queries, running results and their state, rows' marks; then either all
+// vectors' weights and a panel of keys or values, or those of some vectors and a chunk's keys, 16 of them before they are turned, and
+// its values.
 size_t attn_scratch_bytes(const attn_args *a) {
     int64_t vectors = group_size(a) > ATTN_TILE ? group_size(a) : ATTN_TILE;
     int64_t dk = (a->dk + 15) / 16 * 16, dv = (a->dv + 15) / 16 * 16, wide = dk > dv ? dk : dv;
-    int64_t floats = vectors * (dk + ATTN_CHUNK + 2 * dv + 64) + (wide + 16) * (ATTN_PANEL + 16) + 64;
-    return (size_t)floats * 4;
+    int64_t each = vectors * (dk + dv + 2 * 16 + 16); // the marks of a row are no more than 16 words with those of its vectors
+    int64_t panel = vectors * (ATTN_CHUNK + 16 + dv + 64) + (wide + 16) * ATTN_PANEL;
+    int64_t turned = ATTN_GROUP * (ATTN_CHUNK + 16 + dv + 64) + (ATTN_CHUNK + 16) * dk + ATTN_CHUNK * (dv + 16);
+    return (size_t)(each + panel + turned + 64 * 16) * 4;
 }

@@ -9,7 +9,8 @@
 
 enum {
     ATTN_CHUNK = 256,
-    ATTN_TILE = 96, // query vectors (rows x heads of a group) that share converted K and V; more if one row has more
+    ATTN_TILE = 192, // query vectors (rows x heads of a group) that share converted K and V; more if one row has more
+    ATTN_GROUP = 24, // of those, how many at most go at a time through scores, weights and values
     ATTN_PANEL = 32, // entries whose V are converted at a time
 };
 
@@ -22,9 +23,9 @@ typedef struct attn_item {
     bool split;               // the tile's chunks are items of their own; the last to finish merges
 } attn_item;
 
-typedef struct attn_iter { // walks the items of a call from any start
+typedef struct attn_iter { // walks the items of a call from any start: the last rows, which may see most, come first
     const attn_args *a;
-    int64_t tile_rows, row, rows, tile, left; // current tile [row, row + rows); `left` items skipped or done in it
+    int64_t tile_rows, row, rows, tile, left; // current tile [row - rows, row); `left` items skipped or done in it
     int64_t first, last;
     bool split;
 } attn_iter;

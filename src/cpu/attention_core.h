@@ -3,7 +3,9 @@
 //
 // A tile is some rows of one sequence times the query heads of one kv head: `vectors` query vectors that read the same keys
 // and values. Chunk by chunk: scores (each key converted once for all vectors), softmax weights, weighted values; then the
-// chunk's (max, sum, values) are folded into the running ones, or left in `work` for the thread that merges.
+// chunk's (max, sum, values) are folded into the running ones, or left in `work` for the thread that merges. Of many vectors
+// some at a time go all this way, so that their scores and weights stay in the first cache; the chunk's converted keys and
+// values come from the second.
 //
 // What keeps a row's bits its own: a score is a sum over d as sums.h says, whatever tile computes it;
 // weights stand at their entry's place in the chunk, 0 where the row may not read, and are summed likewise; values
@@ -20,6 +22,7 @@ enum {
     CHUNK_WORDS = ATTN_CHUNK / 32,
     WEIGHTS = ATTN_CHUNK + 16, // stride: at ATTN_CHUNK, all vectors' places for an entry would share four cache sets
     AHEAD = 12,                // entries that memory is asked for in advance
+    GROUP = ATTN_GROUP / PV_ROWS * PV_ROWS, // vectors at a time, where keys are turned
 };
 
 typedef struct tile_row {
@@ -34,14 +37,20 @@ typedef struct tile {
     int group, vectors;
     int64_t dk, dv;       // padded to whole vectors: strides of q and of results
     bool key_direct, value_direct; // float16 rows are read in place: too few vectors to repay a conversion
-    bool key_panels;      // keys are turned, 16 at a time: vectors enough to repay that
+    bool turned;          // the chunk's keys are turned, 16 at a time, and its values converted: vectors enough to repay that
+    int first, n;         // vectors at work, [first, first + n): what is [n] has the first of them at 0
+    int64_t state;        // where it is in top and total
+    int64_t end;          // one past the last chunk, of a tile that is not split
     const char *k, *v;    // this kv head in slot 0
     float *q;             // [vectors, dk], times scale
-    float *weights;       // [vectors, WEIGHTS]: scores, then weights
-    float *part, *acc;    // [vectors, dv]: the chunk's and the running weighted values
-    float *max, *sum;     // [vectors]: the chunk's
-    float *top, *total;   // [vectors]: running
+    float *weights;       // [n, WEIGHTS]: scores, then weights
+    float *part;          // [n, dv]: the chunk's weighted values
+    float *acc;           // [vectors, dv]: the running ones
+    float *max, *sum;     // [n]: the chunk's
+    float *keep, *add;    // [n]: what the running values and the chunk's are multiplied by
+    float *top, *total;   // running, each group from a whole number of vectors
     float *panel;         // converted keys or values
+    float *values;        // [ATTN_CHUNK, dv + 16] where keys are turned: the chunk's
     tile_row *row;        // [rows]
     const uint32_t **bits; // [vectors]: its row's bits
     uint32_t *word;       // [groups of QK_ROWS vectors]: what any of them reads of 32 entries
@@ -55,9 +64,9 @@ static size_t head_bytes(tl_dtype type, int64_t values) {
 }
 
 // ---- set-up ------------------------------------------------------------------------------------------
-static float *take(float **from, int64_t n) {
+static float *take(float **from, int64_t n) { // whole cache lines
     float *p = *from;
-    *from += n;
+    *from += padded(n);
     return p;
 }
 
@@ -75,29 +84,42 @@ static void load_queries(tile *t) {
     }
 }
 
+static int tile_groups(const tile *t) { return t->turned ? (t->vectors + GROUP - 1) / GROUP : 1; }
+static void take_group(tile *t, int g) {
+    int groups = tile_groups(t);
+    t->first = g * t->vectors / groups;
+    t->n = (g + 1) * t->vectors / groups - t->first;
+    t->state = g * padded(GROUP);
+}
+
 static void tile_init(tile *t, const attn_args *a, const attn_item *it, void *scratch) {
     int group = a->heads / a->kv_heads, vectors = (int)it->rows * group;
     *t = (tile){.a = a, .it = it, .seq = &a->seqs[a->seq[it->row0]], .group = group, .vectors = vectors, .dk = padded(a->dk), .dv = padded(a->dv)};
     bool half = a->kv_type == DT_F16;
     bool few = vectors <= 3 * QK_ROWS;
     t->key_direct = half && few && a->dk % V_N == 0;
-    t->key_panels = !few && t->dk <= QP_WIDEST;
-    t->value_direct = half && vectors <= 2 * PV_ROWS && a->dv % V_N == 0;
+    t->turned = !few && t->dk <= QP_WIDEST;
+    t->value_direct = half && vectors <= 2 * PV_ROWS && a->dv % V_N == 0 && !t->turned;
     t->k = (const char *)a->k + head_bytes(a->kv_type, (int64_t)a->dk * it->kv_head);
     t->v = (const char *)a->v + head_bytes(a->kv_type, (int64_t)a->dv * it->kv_head);
-    t->row = scratch; // first: it wants the most alignment
-    t->bits = (const uint32_t **)(t->row + it->rows);
-    t->word = (uint32_t *)(t->bits + vectors);
-    float *p = (float *)(t->word + vectors);
+    float *p = scratch;
+    int64_t n = t->turned ? GROUP : vectors, states = tile_groups(t) * padded(n);
     t->q = take(&p, vectors * t->dk);
-    t->weights = take(&p, (int64_t)vectors * WEIGHTS);
-    t->part = take(&p, vectors * t->dv);
+    t->weights = take(&p, n * WEIGHTS);
+    t->part = take(&p, n * t->dv);
     t->acc = take(&p, vectors * t->dv);
-    t->max = take(&p, vectors);
-    t->sum = take(&p, vectors);
-    t->top = take(&p, vectors);
-    t->total = take(&p, vectors);
-    t->panel = p;
+    t->max = take(&p, n);
+    t->sum = take(&p, n);
+    t->keep = take(&p, n);
+    t->add = take(&p, n);
+    t->top = take(&p, states);
+    t->total = take(&p, states);
+    t->panel = take(&p, t->turned ? (ATTN_CHUNK + 16) * t->dk : ATTN_PANEL * (t->dk > t->dv ? t->dk : t->dv) + 16 * ATTN_PANEL);
+    t->values = take(&p, t->turned ? ATTN_CHUNK * (t->dv + 16) : 0);
+    t->bits = (const uint32_t **)p;
+    t->row = (tile_row *)(t->bits + vectors);
+    t->word = (uint32_t *)(t->row + it->rows);
+    take_group(t, 0);
     load_queries(t);
     for (int64_t r = 0; r < it->rows; r++) attn_range(a, it->row0 + r, &t->row[r].lo, &t->row[r].hi);
     for (int i = 0; i < vectors; i++) t->bits[i] = t->row[i / group].bits;
@@ -138,6 +160,33 @@ static bool mark_chunk(tile *t, int64_t base, int *lo, int *hi) {
 }
 
 // ---- scores ----------------------------------------------------------------------------------------------
+// Scores of the vector `first + i` for entries [32 word, hi) of that word's: capped, -infinity in place of those that it does not
+// read. Returns the larger of `top` and them, lane by lane.
+V_INLINE vf mask_scores(const tile *t, int i, int word, int hi, vf top) {
+    uint32_t bits = t->bits[t->first + i][word];
+    float *w = t->weights + (int64_t)i * WEIGHTS;
+    float cap = t->a->softcap;
+    for (int j = 32 * word; j < 32 * word + 32 && j < hi; j += V_N) {
+        vf s = v_load(w + j);
+        if (cap > 0) s = v_mul(v_set1(cap), v_tanh(v_div(s, v_set1(cap))));
+        s = v_sel(v_from_bits(bits >> (j % 32)), s, v_set1(-INFINITY));
+        v_store(w + j, s);
+        top = v_max(s, top);
+    }
+    return top;
+}
+
+static void find_max(const tile *t, int i, int lo, int hi) {
+    const float *w = t->weights + (int64_t)i * WEIGHTS;
+    vf top = v_set1(-INFINITY);
+    for (int word = lo / 32; 32 * word < hi; word++) {
+        if (t->a->softcap == 0 && t->bits[t->first + i][word] == UINT32_MAX)
+            V_UNROLL for (int j = 0; j < 32; j += V_N) top = v_max(v_load(w + 32 * word + j), top);
+        else top = mask_scores(t, i, word, hi, top);
+    }
+    t->max[i] = v_hmax(top);
+}
+
 V_INLINE vf load_some(bool half, const void *p, int64_t d) {
     return half ? v_load_f16((const uint16_t *)p + d) : v_load((const float *)p + d);
 }
@@ -291,90 +340,98 @@ V_INLINE void panel_sum8(int rows, int vecs, const float *q, const float *panel,
     panel_add(rows, vecs, out, other);
 }
 
-V_INLINE void panel_tile(int rows, int vecs, const float *q, const float *panel, int64_t dk, float *out) {
+V_INLINE void panel_tile(int rows, int vecs, const float *q, const float *panel, int64_t dk, float *out, float *top) {
     vf s[QP_ROWS][QP_VECS], other[QP_ROWS][QP_VECS];
     panel_sum8(rows, vecs, q, panel, dk, 0, s);
     panel_sum8(rows, vecs, q, panel, dk, 1, other);
     panel_add(rows, vecs, s, other);
     V_UNROLL for (int r = 0; r < rows; r++)
         V_UNROLL for (int c = 0; c < vecs; c++) v_store(out + r * WEIGHTS + c * V_N, s[r][c]);
+    if (top)
+        V_UNROLL for (int r = 0; r < rows; r++) {
+            vf most = v_load(top + r * V_N);
+            V_UNROLL for (int c = 0; c < vecs; c++) most = v_max(s[r][c], most);
+            v_store(top + r * V_N, most);
+        }
 }
 
-// Scores of QP_ROWS vectors at q with `vecs` vectors of keys.
-V_INLINE void panel_scores(int vecs, const float *q, const float *panel, int64_t dk, float *out) {
-    if (dk == 64) panel_tile(QP_ROWS, vecs, q, panel, 64, out); // its loops are unrolled
-    else if (dk == 128) panel_tile(QP_ROWS, vecs, q, panel, 128, out);
-    else panel_tile(QP_ROWS, vecs, q, panel, dk, out);
+// Scores of QP_ROWS vectors at q with `vecs` vectors of keys; top, or NULL: [QP_ROWS, V_N] the largest so far.
+V_INLINE void panel_scores(int vecs, const float *q, const float *panel, int64_t dk, float *out, float *top) {
+    if (dk == 64) panel_tile(QP_ROWS, vecs, q, panel, 64, out, top); // its loops are unrolled
+    else if (dk == 128) panel_tile(QP_ROWS, vecs, q, panel, 128, out, top);
+    else panel_tile(QP_ROWS, vecs, q, panel, dk, out, top);
 }
-static void panel_scores_wide(const float *q, const float *panel, int64_t dk, float *out) { panel_scores(QP_VECS, q, panel, dk, out); }
-static void panel_scores_block(const float *q, const float *panel, int64_t dk, float *out) { // with a block of keys
-    for (int c = 0; c < PANEL_VECS; c += BLOCK_VECS) panel_scores(BLOCK_VECS, q, panel + c * V_N, dk, out + c * V_N);
+static void panel_scores_wide(const float *q, const float *panel, int64_t dk, float *out, float *top) {
+    panel_scores(QP_VECS, q, panel, dk, out, top);
+}
+static void panel_scores_block(const float *q, const float *panel, int64_t dk, float *out, float *top) { // with a block of keys
+    for (int c = 0; c < PANEL_VECS; c += BLOCK_VECS) panel_scores(BLOCK_VECS, q, panel + c * V_N, dk, out + c * V_N, top);
 }
 
-static void turn_keys(const tile *t, int64_t base, int j, int lo, int hi, float *to, float *rows) { // 16 from entry j of the chunk
+// The chunk's keys [lo, hi), 16 at a time from a whole number of them; beside the span any readable entry, not used.
+static void turn_keys(const tile *t, int64_t base, int lo, int hi) {
     const attn_args *a = t->a;
     const int32_t *slots = t->seq->slots;
     size_t bytes = head_bytes(a->kv_type, a->dk);
-    for (int i = 0; i < PANEL_KEYS; i++) {
-        int e = j + i < lo ? lo : j + i < hi ? j + i : hi - 1; // beside the span: any readable entry, not used
-        if (e + AHEAD < hi) ask_ahead(t->k + (size_t)slots[base + e + AHEAD] * a->k_slot_bytes, bytes);
-        convert_row(t, t->k + (size_t)slots[base + e] * a->k_slot_bytes, rows + i * t->dk, a->dk, t->dk);
+    float *rows = t->panel + ATTN_CHUNK * t->dk;
+    for (int j = lo / PANEL_KEYS * PANEL_KEYS; j < hi; j += PANEL_KEYS) {
+        for (int i = 0; i < PANEL_KEYS; i++) {
+            int e = j + i < lo ? lo : j + i < hi ? j + i : hi - 1;
+            if (e + AHEAD < hi) ask_ahead(t->k + (size_t)slots[base + e + AHEAD] * a->k_slot_bytes, bytes);
+            convert_row(t, t->k + (size_t)slots[base + e] * a->k_slot_bytes, rows + i * t->dk, a->dk, t->dk);
+        }
+        for (int64_t d = 0; d < t->dk; d += PANEL_KEYS) v_turn(rows + d, t->dk, t->panel + j * t->dk + d * PANEL_KEYS);
     }
-    for (int64_t d = 0; d < t->dk; d += PANEL_KEYS) v_turn(rows + d, t->dk, to + d * PANEL_KEYS);
 }
 
 _Static_assert(2 * PANEL_KEYS == 32, "two blocks' entries are one word of bits");
-static void score_panels(const tile *t, int64_t base, int lo, int hi) {
-    int64_t block = PANEL_KEYS * t->dk;
-    float *panel[2] = {t->panel, t->panel + block}, *rows = t->panel + 2 * block;
+static void score_group(const tile *t, int lo, int hi) {
+    float top[GROUP * V_N];
+    for (int i = 0; i < t->n * V_N; i++) top[i] = -INFINITY;
     for (int j = lo / 32 * 32; j < hi; j += 32) {
-        for (int b = 0; b < 2 && j + b * PANEL_KEYS < hi; b++) turn_keys(t, base, j + b * PANEL_KEYS, lo, hi, panel[b], rows);
-        for (int v = 0; v < t->vectors; v += QP_ROWS) {
-            int first = v + QP_ROWS <= t->vectors ? v : t->vectors - QP_ROWS; // the last ones: some are done twice
-            const float *q = t->q + first * t->dk;
-            float *out = t->weights + (int64_t)first * WEIGHTS + j;
-            uint32_t any = 0;
-            for (int i = first; i < first + QP_ROWS; i++) any |= t->bits[i][j / 32];
-            bool reads[2] = {any & 0xffff, any >> 16};
-            if (reads[0] && reads[1] && (int)QP_VECS > BLOCK_VECS) panel_scores_wide(q, panel[0], t->dk, out);
+        const float *panel[2] = {t->panel + j * t->dk, t->panel + (j + PANEL_KEYS) * t->dk};
+        for (int v = 0; v < t->n; v += QP_ROWS) {
+            int from = v + QP_ROWS <= t->n ? v : t->n - QP_ROWS; // the last ones: some are done twice
+            const float *q = t->q + (t->first + from) * t->dk;
+            float *out = t->weights + (int64_t)from * WEIGHTS + j, *most = top + from * V_N;
+            uint32_t any = 0, all = UINT32_MAX;
+            for (int i = from; i < from + QP_ROWS; i++) any |= t->bits[t->first + i][j / 32], all &= t->bits[t->first + i][j / 32];
+            bool reads[2] = {any & 0xffff, any >> 16}, plain = all == UINT32_MAX && t->a->softcap == 0;
+            if (reads[0] && reads[1] && (int)QP_VECS > BLOCK_VECS) panel_scores_wide(q, panel[0], t->dk, out, plain ? most : NULL);
             else
                 for (int b = 0; b < 2; b++)
-                    if (reads[b]) panel_scores_block(q, panel[b], t->dk, out + b * PANEL_KEYS);
+                    if (reads[b]) panel_scores_block(q, panel[b], t->dk, out + b * PANEL_KEYS, plain ? most : NULL);
+            if (plain) continue;
+            for (int i = from; i < from + QP_ROWS; i++) v_store(top + i * V_N, mask_scores(t, i, j / 32, hi, v_load(top + i * V_N)));
         }
     }
+    for (int i = 0; i < t->n; i++) t->max[i] = v_hmax(v_load(top + i * V_N));
 }
 #endif
 
 // ---- weights -----------------------------------------------------------------------------------------------
-// Scores of one vector to weights relative to their maximum.
+// Scores of vector first + i to weights relative to their maximum.
 static void weigh(tile *t, int i, int lo, int hi) {
-    const attn_args *a = t->a;
-    const uint32_t *bits = t->bits[i];
     float *w = t->weights + (int64_t)i * WEIGHTS;
-    vf none = v_set1(-INFINITY), top = none, sum[PARTS];
-    int from = lo / SUM_LANES * SUM_LANES;
-    for (int j = from; j < hi; j += V_N) {
-        vf s = v_load(w + j);
-        if (a->softcap == 0 && bits[j / 32] == UINT32_MAX) { // the usual case
-            top = v_max(s, top);
-            continue;
-        }
-        if (a->softcap > 0) s = v_mul(v_set1(a->softcap), v_tanh(v_div(s, v_set1(a->softcap))));
-        s = v_sel(v_from_bits(bits[j / 32] >> (j % 32)), s, none);
-        v_store(w + j, s);
-        top = v_max(s, top);
-    }
-    float max = v_hmax(top);
-    vf base = v_set1(max == -INFINITY ? 0.0f : max);
+    vf base = v_set1(t->max[i] == -INFINITY ? 0.0f : t->max[i]), sum[PARTS];
     V_UNROLL for (int p = 0; p < PARTS; p++) sum[p] = v_zero();
-    for (int j = from; j < hi; j += SUM_LANES)
+    int j = lo / SUM_LANES * SUM_LANES;
+    for (; j + V_EXP_MOST * V_N <= hi; j += V_EXP_MOST * V_N) {
+        vf x[V_EXP_MOST];
+        V_UNROLL for (int c = 0; c < V_EXP_MOST; c++) x[c] = v_sub(v_load(w + j + c * V_N), base);
+        v_exp_weight_some(V_EXP_MOST, x);
+        V_UNROLL for (int c = 0; c < V_EXP_MOST; c++) {
+            v_store(w + j + c * V_N, x[c]);
+            sum[c % PARTS] = v_add(sum[c % PARTS], x[c]);
+        }
+    }
+    for (; j < hi; j += SUM_LANES)
         V_UNROLL for (int p = 0; p < PARTS; p++) {
             if (j + p * V_N >= hi) break;
             vf e = v_exp_weight(v_sub(v_load(w + j + p * V_N), base));
             v_store(w + j + p * V_N, e);
             sum[p] = v_add(sum[p], e);
         }
-    t->max[i] = max;
     t->sum[i] = sum_parts(sum);
 }
 
@@ -417,7 +474,7 @@ V_INLINE void value_rows(int rows, const tile *t, int first, const void *const *
     value_columns(rows, 1, t, w, sums, value, d, n);
 }
 
-// Vectors [first, first + rows) read all of the n entries from j of the chunk.
+// Vectors [first, first + rows) of those at work read all of the n entries from j of the chunk.
 static void add_values(const tile *t, int first, int rows, const void *const *value, int j, int n) {
     while (rows > 0) {
         int some = rows >= PV_ROWS ? PV_ROWS : rows >= 6 ? 6 : rows == 5 ? 3 : rows;
@@ -434,23 +491,24 @@ static void add_values(const tile *t, int first, int rows, const void *const *va
     }
 }
 
-// Vectors [first, first + n) over a panel's entries, cut where one of them starts or stops reading.
+// Vectors [first, first + n) of those at work over entries [32 word, 32 word + 32), cut where one of them starts or stops reading.
 _Static_assert(ATTN_PANEL == 32, "a panel's entries are one word of bits");
-static void value_group(const tile *t, int first, int n, const void *const value[ATTN_PANEL], int j0) {
+static void value_group(const tile *t, int first, int n, const void *const value[ATTN_PANEL], int word) {
+    const uint32_t *const *bits = t->bits + t->first + first;
     for (int j = 0; j < ATTN_PANEL;) {
         uint32_t any = 0;
-        for (int v = 0; v < n; v++) any |= t->bits[first + v][j0 / ATTN_PANEL] >> j;
+        for (int v = 0; v < n; v++) any |= bits[v][word] >> j;
         if (!any) return;
         j += __builtin_ctz(any);
         int len = ATTN_PANEL - j;
         for (int v = 0; v < n; v++) {
-            uint32_t b = t->bits[first + v][j0 / ATTN_PANEL] >> j, change = b & 1 ? ~b : b;
+            uint32_t b = bits[v][word] >> j, change = b & 1 ? ~b : b;
             if (change && __builtin_ctz(change) < len) len = __builtin_ctz(change);
         }
         for (int v = 0; v < n;) { // neighbours that read together
             int end = v;
-            while (end < n && t->bits[first + end][j0 / ATTN_PANEL] >> j & 1) end++;
-            if (end > v) add_values(t, first + v, end - v, value + j, j0 + j, len);
+            while (end < n && bits[end][word] >> j & 1) end++;
+            if (end > v) add_values(t, first + v, end - v, value + j, ATTN_PANEL * word + j, len);
             v = end > v ? end : v + 1;
         }
         j += len;
@@ -462,7 +520,7 @@ static void value_chunk(const tile *t, int64_t base, int lo, int hi) {
     const int32_t *slots = t->seq->slots;
     size_t bytes = head_bytes(a->kv_type, a->dv);
     int64_t stride = t->dv + 16; // so that rows do not share cache sets
-    int groups = (t->vectors + PV_ROWS - 1) / PV_ROWS, each = (t->vectors + groups - 1) / groups;
+    int groups = (t->n + PV_ROWS - 1) / PV_ROWS, each = (t->n + groups - 1) / groups;
     for (int j0 = lo / ATTN_PANEL * ATTN_PANEL; j0 < hi; j0 += ATTN_PANEL) {
         const void *value[ATTN_PANEL] = {0};
         for (int j = j0 > lo ? j0 : lo; j < j0 + ATTN_PANEL && j < hi; j++) {
@@ -475,84 +533,189 @@ static void value_chunk(const tile *t, int64_t base, int lo, int hi) {
                 value[j - j0] = t->panel + (j - j0) * stride;
             }
         }
-        for (int v = 0; v < t->vectors; v += each) value_group(t, v, t->vectors - v < each ? t->vectors - v : each, value, j0);
+        for (int v = 0; v < t->n; v += each) value_group(t, v, t->n - v < each ? t->n - v : each, value, j0 / ATTN_PANEL);
     }
 }
 
-// ---- chunks ------------------------------------------------------------------------------------------------
-// The chunk's max, sum and part of every vector; sum 0 where it reads nothing.
-static void attend_chunk(tile *t, int64_t chunk) {
-    int64_t base = chunk * ATTN_CHUNK - t->seq->dropped;
-    int lo, hi;
-    memset(t->part, 0, (size_t)(t->vectors * t->dv) * sizeof *t->part);
-    memset(t->sum, 0, (size_t)t->vectors * sizeof *t->sum);
-    if (!mark_chunk(t, base, &lo, &hi)) return;
 #if QP_WIDEST
-    if (t->key_panels) score_panels(t, base, lo, hi);
-    else
-#endif
-        score_chunk(t, base, lo, hi);
-    for (int i = 0; i < t->vectors; i++) weigh(t, i, lo, hi);
-    value_chunk(t, base, lo, hi);
+static void convert_values(const tile *t, int64_t base, int lo, int hi, const void *value[ATTN_CHUNK]) {
+    const attn_args *a = t->a;
+    const int32_t *slots = t->seq->slots;
+    size_t bytes = head_bytes(a->kv_type, a->dv);
+    for (int j = lo; j < hi; j++) {
+        float *to = t->values + j * (t->dv + 16); // so that rows do not share cache sets
+        if (j + AHEAD < hi) ask_ahead(t->v + (size_t)slots[base + j + AHEAD] * a->v_slot_bytes, bytes);
+        convert_row(t, t->v + (size_t)slots[base + j] * a->v_slot_bytes, to, a->dv, t->dv);
+        value[j] = to;
+    }
 }
 
-// Adds a chunk's partial to a vector's running one.
-static void fold(float *top, float *total, float *acc, float max, float sum, const float *part, int64_t dv) {
-    if (sum == 0) return;
-    float most = max > *top ? max : *top, base = most == -INFINITY ? 0.0f : most;
-    float keep = exp_weight(*top - base), add = exp_weight(max - base);
-    *total = *total * keep + sum * add;
-    *top = most;
-    for (int64_t d = 0; d < dv; d += V_N) v_store(acc + d, v_fma(v_load(part + d), v_set1(add), v_mul(v_load(acc + d), v_set1(keep))));
+// Vectors [first, first + n) of those at work over the chunk's entries [lo, hi): at once where all of them read all.
+static void sum_values(const tile *t, int first, int n, const void *const value[ATTN_CHUNK], int lo, int hi) {
+    const uint32_t *const *bits = t->bits + t->first + first;
+    for (int w = lo / 32; 32 * w < hi;) {
+        int end = w;
+        for (uint32_t all = UINT32_MAX; 32 * end < hi; end++) {
+            for (int v = 0; v < n; v++) all &= bits[v][end];
+            if (all != UINT32_MAX) break;
+        }
+        if (end > w) add_values(t, first, n, value + 32 * w, 32 * w, 32 * (end - w));
+        if (32 * end < hi) value_group(t, first, n, value + 32 * end, end);
+        w = end + 1;
+    }
+}
+#endif
+
+// ---- chunks ------------------------------------------------------------------------------------------------
+// Folds the chunk's partials of the vectors at work into their running ones.
+static void fold(tile *t) {
+    for (int i = 0; i < t->n; i += V_N) {
+        float *top = t->top + t->state + i, *total = t->total + t->state + i;
+        vf max = v_load(t->max + i), sum = v_load(t->sum + i), old = v_load(top), before = v_load(total), zero = v_zero();
+        vf most = v_sel(v_lt(old, max), max, old), base = v_sel(v_eq(most, v_set1(-INFINITY)), zero, most);
+        vf keep = v_exp_weight(v_sub(old, base)), add = v_exp_weight(v_sub(max, base));
+        vm none = v_eq(sum, zero);
+        v_store(t->keep + i, v_sel(v_eq(before, zero), v_set1(-1), keep)); // -1: nothing yet
+        v_store(t->add + i, add);
+        v_store(top, v_sel(none, old, most));
+        v_store(total, v_sel(none, before, v_add(v_mul(before, keep), v_mul(sum, add))));
+    }
+    for (int i = 0; i < t->n; i++) {
+        if (t->sum[i] == 0) continue;
+        const float *part = t->part + i * t->dv;
+        float *acc = t->acc + (t->first + i) * t->dv;
+        vf keep = v_set1(t->keep[i]), add = v_set1(t->add[i]);
+        if (t->keep[i] < 0)
+            for (int64_t d = 0; d < t->dv; d += V_N) v_store(acc + d, v_fma(v_load(part + d), add, v_zero()));
+        else
+            for (int64_t d = 0; d < t->dv; d += V_N) v_store(acc + d, v_fma(v_load(part + d), add, v_mul(v_load(acc + d), keep)));
+    }
 }
 
 static void start_running(tile *t) {
-    memset(t->acc, 0, (size_t)(t->vectors * t->dv) * sizeof *t->acc);
-    for (int i = 0; i < t->vectors; i++) {
+    int64_t states = tile_groups(t) * padded(t->turned ? GROUP : t->vectors);
+    for (int64_t i = 0; i < states; i++) {
         t->top[i] = -INFINITY;
         t->total[i] = 0;
     }
 }
 
+// The results of the vectors at work.
 static void finish(const tile *t) {
     const attn_args *a = t->a;
-    for (int i = 0; i < t->vectors; i++) {
-        int64_t row = t->it->row0 + i / t->group, head = (int64_t)t->it->kv_head * t->group + i % t->group;
-        float *out = a->out + row * a->out_stride + head * a->dv, total = t->total[i], keep = 1;
-        if (total != 0 && a->sinks) {
-            float top = t->top[i] == -INFINITY ? 0.0f : t->top[i], sink = a->sinks[head], base = sink > top ? sink : top;
+    for (int i = 0; i < t->n; i++) {
+        int64_t row = t->it->row0 + (t->first + i) / t->group, head = (int64_t)t->it->kv_head * t->group + (t->first + i) % t->group;
+        float *out = a->out + row * a->out_stride + head * a->dv, total = t->total[t->state + i], keep = 1;
+        if (total == 0) { // it read nothing
+            memset(out, 0, (size_t)a->dv * sizeof *out);
+            continue;
+        }
+        if (a->sinks) {
+            float top = t->top[t->state + i] == -INFINITY ? 0.0f : t->top[t->state + i], sink = a->sinks[head], base = sink > top ? sink : top;
             keep = exp_weight(top - base);
             total = total * keep + exp_weight(sink - base);
         }
         vf scale = v_set1(total == 0 ? 0.0f : keep / total);
-        const float *from = t->acc + i * t->dv;
+        const float *from = t->acc + (t->first + i) * t->dv;
         int64_t d = 0;
         for (; d + V_N <= a->dv; d += V_N) v_store(out + d, v_mul(v_load(from + d), scale));
         if (d < a->dv) v_storen(out + d, v_mul(v_load(from + d), scale), a->dv - d);
     }
 }
 
-// One chunk of a split tile: its partials go to `work`, and whoever comes last folds them all.
-static void attend_split(tile *t) {
-    const attn_args *a = t->a;
-    const attn_item *it = t->it;
-    attend_chunk(t, it->chunk0);
-    for (int i = 0; i < t->vectors; i++) {
-        float *p = attn_partial(a, it, it->row0 + i / t->group, it->kv_head * t->group + i % t->group, it->chunk0);
+static float *partial(const tile *t, int i, int64_t chunk) { // of vector first + i
+    i += t->first;
+    return attn_partial(t->a, t->it, t->it->row0 + i / t->group, t->it->kv_head * t->group + i % t->group, chunk);
+}
+
+// What becomes of a chunk's partials: those of a split tile go to `work`; others are folded, and are results after the last chunk.
+static void use_partials(tile *t, int64_t chunk) {
+    if (!t->it->split) {
+        fold(t);
+        if (chunk + 1 == t->end) finish(t);
+        return;
+    }
+    for (int i = 0; i < t->n; i++) {
+        float *p = partial(t, i, chunk);
         p[0] = t->max[i];
         p[1] = t->sum[i];
-        memcpy(p + ATTN_HEAD, t->part + i * t->dv, (size_t)a->dv * sizeof *p);
+        memcpy(p + ATTN_HEAD, t->part + i * t->dv, (size_t)t->a->dv * sizeof *p);
     }
-    if (!attn_item_done(a, it)) return;
+}
+
+#if QP_WIDEST
+// A chunk's max, sum and part of the vectors at work, whose entries lie in [lo, hi); sum 0 where a vector reads nothing.
+static void attend_group(tile *t, int lo, int hi, const void *const value[ATTN_CHUNK]) {
+    uint32_t any[CHUNK_WORDS] = {0};
+    for (int w = lo / 32; 32 * w < hi; w++)
+        for (int i = t->first; i < t->first + t->n; i++) any[w] |= t->bits[i][w];
+    while (lo < hi && !any[lo / 32]) lo = (lo / 32 + 1) * 32;
+    while (lo < hi && !any[(hi - 1) / 32]) hi = (hi - 1) / 32 * 32;
+    if (lo < hi) {
+        int first = lo / 32 * 32 + __builtin_ctz(any[lo / 32]), last = (hi - 1) / 32 * 32 + 31 - __builtin_clz(any[(hi - 1) / 32]);
+        lo = first;
+        hi = last + 1;
+    }
+    memset(t->part, 0, (size_t)(t->n * t->dv) * sizeof *t->part);
+    memset(t->sum, 0, (size_t)t->n * sizeof *t->sum);
+    if (lo >= hi) return;
+    score_group(t, lo, hi);
+    for (int i = 0; i < t->n; i++) weigh(t, i, lo, hi);
+    for (int i = 0; i < t->n; i += PV_ROWS) sum_values(t, i, t->n - i < PV_ROWS ? t->n - i : PV_ROWS, value, lo, hi);
+}
+
+static void attend_groups(tile *t, int64_t chunk, int64_t base, int lo, int hi) {
+    const void *value[ATTN_CHUNK] = {0};
+    turn_keys(t, base, lo, hi);
+    convert_values(t, base, lo, hi, value);
+    for (int g = 0; g < tile_groups(t); g++) {
+        take_group(t, g);
+        attend_group(t, lo, hi, value);
+        use_partials(t, chunk);
+    }
+}
+#endif
+
+static void attend_chunk(tile *t, int64_t chunk) {
+    int64_t base = chunk * ATTN_CHUNK - t->seq->dropped;
+    int lo, hi;
+    bool any = mark_chunk(t, base, &lo, &hi);
+#if QP_WIDEST
+    if (t->turned) {
+        attend_groups(t, chunk, base, any ? lo : 0, any ? hi : 0);
+        return;
+    }
+#endif
+    memset(t->part, 0, (size_t)(t->n * t->dv) * sizeof *t->part);
+    memset(t->sum, 0, (size_t)t->n * sizeof *t->sum);
+    if (any) {
+        score_chunk(t, base, lo, hi);
+        for (int i = 0; i < t->n; i++) find_max(t, i, lo, hi); // all of them first: one takes long to come
+        for (int i = 0; i < t->n; i++) weigh(t, i, lo, hi);
+        value_chunk(t, base, lo, hi);
+    }
+    use_partials(t, chunk);
+}
+
+// One chunk of a split tile; whoever comes last folds them all.
+static void attend_split(tile *t) {
+    const attn_item *it = t->it;
+    attend_chunk(t, it->chunk0);
+    if (!attn_item_done(t->a, it)) return;
     start_running(t);
-    for (int i = 0; i < t->vectors; i++) {
+    for (int g = 0; g < tile_groups(t); g++) {
+        take_group(t, g);
         for (int64_t c = it->first; c < it->last; c++) {
-            const float *p = attn_partial(a, it, it->row0 + i / t->group, it->kv_head * t->group + i % t->group, c);
-            memcpy(t->part, p + ATTN_HEAD, (size_t)a->dv * sizeof *p);
-            fold(&t->top[i], &t->total[i], t->acc + i * t->dv, p[0], p[1], t->part, t->dv);
+            for (int i = 0; i < t->n; i++) {
+                const float *p = partial(t, i, c);
+                t->max[i] = p[0];
+                t->sum[i] = p[1];
+                memcpy(t->part + i * t->dv, p + ATTN_HEAD, (size_t)t->a->dv * sizeof *p);
+            }
+            fold(t);
         }
+        finish(t);
     }
-    finish(t);
 }
 
 static void attend_whole(tile *t) {
@@ -563,13 +726,10 @@ static void attend_whole(tile *t) {
         if (lo / ATTN_CHUNK < first) first = lo / ATTN_CHUNK;
         if ((hi + ATTN_CHUNK - 1) / ATTN_CHUNK > last) last = (hi + ATTN_CHUNK - 1) / ATTN_CHUNK;
     }
+    if (first >= last) first = 0, last = 1; // no row reads anything: a chunk of nothing
+    t->end = last;
     start_running(t);
-    for (int64_t c = first; c < last; c++) {
-        attend_chunk(t, c);
-        for (int i = 0; i < t->vectors; i++)
-            fold(&t->top[i], &t->total[i], t->acc + i * t->dv, t->max[i], t->sum[i], t->part + i * t->dv, t->dv);
-    }
-    finish(t);
+    for (int64_t c = first; c < last; c++) attend_chunk(t, c);
 }
 
 void V_NAME(attention)(const attn_args *a, int64_t item0, int64_t item1, void *scratch) {

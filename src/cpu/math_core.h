@@ -5,6 +5,8 @@
 
 #include "cpu/math_poly.h"
 
+enum { V_EXP_MOST = 4 }; // vectors beside each other
+
 // c[0] + c[1] x + .. + c[n - 1] x^(n - 1)
 V_INLINE vf v_poly(vf x, const float *c, int n) {
     vf y = v_set1(c[n - 1]);
@@ -12,10 +14,25 @@ V_INLINE vf v_poly(vf x, const float *c, int n) {
     return y;
 }
 
-V_INLINE vf v_exp_reduced(vf x, vf *n) { // e^x / 2^n
-    *n = v_rint(v_mul(x, v_set1(0x1.715476p+0f)));
-    vf r = v_fnma(*n, v_set1(LN2_LO), v_fnma(*n, v_set1(LN2_HI), x));
-    return v_add(v_fma(v_mul(r, r), v_poly(r, exp_poly, 6), r), v_set1(1.0f));
+// y[i] = e^x[i] / 2^n[i] of `some` vectors step by step beside each other: one alone is a long chain of waiting operations.
+V_INLINE void v_exp_reduced_some(int some, const vf *x, vf *y, vf *n) {
+    V_UNROLL for (int i = 0; i < some; i++) n[i] = v_rint(v_mul(x[i], v_set1(0x1.715476p+0f)));
+    vf r[V_EXP_MOST];
+    V_UNROLL for (int i = 0; i < some; i++) {
+        r[i] = v_fnma(n[i], v_set1(LN2_LO), v_fnma(n[i], v_set1(LN2_HI), x[i]));
+        y[i] = v_set1(exp_poly[5]);
+    }
+    V_UNROLL for (int c = 4; c >= 0; c--)
+        V_UNROLL for (int i = 0; i < some; i++) {
+            y[i] = v_fma(y[i], r[i], v_set1(exp_poly[c]));
+            if (some > 1) v_keep(&y[i]); // in this order
+        }
+    V_UNROLL for (int i = 0; i < some; i++) y[i] = v_add(v_fma(v_mul(r[i], r[i]), y[i], r[i]), v_set1(1.0f));
+}
+V_INLINE vf v_exp_reduced(vf x, vf *n) {
+    vf y;
+    v_exp_reduced_some(1, &x, &y, n);
+    return y;
 }
 
 V_INLINE vf v_exp(vf x) {
@@ -25,9 +42,14 @@ V_INLINE vf v_exp(vf x) {
 }
 
 // e^x for x <= 0, and 0 where that is below the smallest normal float32. NaN stays.
+V_INLINE void v_exp_weight_some(int some, vf *x) {
+    vf n[V_EXP_MOST], y[V_EXP_MOST];
+    v_exp_reduced_some(some, x, y, n); // of no use where x is below
+    V_UNROLL for (int i = 0; i < some; i++) x[i] = v_clear_scale2(v_lt(x[i], v_set1(-87.33f)), y[i], n[i]);
+}
 V_INLINE vf v_exp_weight(vf x) {
-    vf n, y = v_exp_reduced(x, &n); // of no use where x is below
-    return v_clear_scale2(v_lt(x, v_set1(-87.33f)), y, n);
+    v_exp_weight_some(1, &x);
+    return x;
 }
 
 V_INLINE vf v_log(vf x) {

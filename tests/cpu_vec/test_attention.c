@@ -206,6 +206,7 @@ static const shape shapes[] = {
     {4, 100, 2, 16, 16, 1, 70, DT_F32, 0, 0, false, false, false},
     {7, 3, 3, 5, 3, 1, 33, DT_F32, 0, 0, false, false, false},
     {30, 4, 2, 72, 40, 1, 300, DT_F16, 60, 0, false, true, false},
+    {50, 8, 2, 64, 96, 1, 600, DT_F16, 0, 20, true, true, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
