@@ -20,7 +20,6 @@ typedef struct linear_field {
 } linear_field;
 typedef struct linear_format {
     int values, bytes; // of a file's block; 0: no such matrix
-    int zero;          // subtracted from the stored code
     int parts;         // scales of 32 values: 1, or 2 (one for each 16)
     linear_field field[5];
 } linear_format;

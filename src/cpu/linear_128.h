@@ -20,6 +20,7 @@ static inline VI vi_splat(uint32_t v) { return vdupq_n_s32((int32_t)v); }
 static inline VI vi_and(VI a, VI b) { return vandq_s32(a, b); }
 static inline VI vi_or(VI a, VI b) { return vorrq_s32(a, b); }
 static inline VI vi_add(VI a, VI b) { return vaddq_s32(a, b); }
+static inline VI vi_sub8(VI a, VI b) { return vreinterpretq_s32_s8(vsubq_s8(vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b))); }
 static inline VI vi_sub(VI a, VI b) { return vsubq_s32(a, b); }
 #define vi_srl(v, n) ((VI)((uint32x4_t)(v) >> (uint32_t)(n))) // constants, once inlined
 #define vi_sll(v, n) ((VI)((uint32x4_t)(v) << (uint32_t)(n)))
@@ -38,18 +39,20 @@ static inline VF vf_int(VI v) { return vcvtq_f32_s32(v); }
 static inline VF vf_mul(VF a, VF b) { return vmulq_f32(a, b); }
 static inline VF vf_sub(VF a, VF b) { return vsubq_f32(a, b); }
 static inline VF vf_fma(VF a, VF b, VF c) { return vfmaq_f32(c, a, b); }
+typedef VI vi_one; // one value for all lanes, at some address
+typedef VF vf_one;
+static inline vi_one vi_one_at(const void *p) { return vi_bcast(p); }
+static inline vf_one vf_one_at(const float *p) { return vf_bcast(p); }
+static inline VF vf_fma_one(vf_one a, VF b, VF c) { return vf_fma(a, b, c); }
+static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { // two int16 factors times two int16
+    int16_t v[2];
+    memcpy(v, pair, sizeof v);
+    return vi_add(s, vdupq_n_s32(v[0] * (int16_t)factors + v[1] * (int16_t)(factors >> 16)));
+}
 static inline VF vf_neg(VF a) { return vnegq_f32(a); }
 
 static inline VI vi_mac(VI s, VI w, VI a);
-static inline int vi_step(int bits) { // sums are int32: any number fits
-    (void)bits;
-    return 8;
-}
-static inline VI vi_first(VI w, VI a) { return vi_mac(vdupq_n_s32(0), w, a); }
-static inline VI vi_total(VI s) { return s; }
+static inline VI vi_mac_one(VI s, VI w, vi_one a) { return vi_mac(s, w, a); }
+enum { ZERO_8 = 0 };
 static inline VI vi_s8(VI w) { return w; }
-static inline VI vi_first_s8(const void *sum, VI w, VI a) {
-    (void)sum;
-    return vi_first(w, a);
-}
-static inline VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
+static inline VI vi_mac_s8(VI s, VI w, vi_one a) { return vi_mac(s, w, a); }

@@ -1,11 +1,11 @@
 // linear_256.h - the vector primitives of linear_simd.h with 256-bit registers (AVX2, FMA, F16C): 8 lanes of 32 bits.
 // The int8 products are left to the including file:
-//   vi_step(bits)      how many vi_mac may follow each other before vi_total, for codes of so many bits
-//   vi_first, vi_mac   start and continue a run: lane += sum of 4 unsigned codes times 4 int8
-//   vi_total           a finished run as int32
-//   vi_total_high      where LINEAR_HIGH_SCALED is defined: the same times ACT_BASE
-//   vi_s8              Q8_0's codes as vi_first_s8 and vi_mac_s8 want them; those work on int32 lanes throughout.
-//                      vi_first_s8 is given the block's two int16 sums of activations
+//   vi_mac, vi_mac_one int32 lane += sum of 4 unsigned codes times 4 int8
+//   vi_s8, vi_mac_s8   the same for Q8_0's codes, which vi_s8 makes ZERO_8 more than they are
+//   vi_pair            int32 lane += two int16 factors times two int16 in memory
+// and where LINEAR_RUNS is defined, for codes of fewer than 8 bits instead of vi_mac:
+//   vi_step(bits)      how many products may be summed in int16, 2 in each lane
+//   vi_first16, vi_mac16, vi_total16   start such a run, go on, end it as int32 times a factor
 #include <immintrin.h>
 
 #include "cpu/linear.h"
@@ -39,4 +39,10 @@ static inline VF vf_int(VI v) { return _mm256_cvtepi32_ps(v); }
 static inline VF vf_mul(VF a, VF b) { return _mm256_mul_ps(a, b); }
 static inline VF vf_sub(VF a, VF b) { return _mm256_sub_ps(a, b); }
 static inline VF vf_fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
+typedef VI vi_one; // one value for all lanes, at some address
+typedef VF vf_one;
+static inline vi_one vi_one_at(const void *p) { return vi_bcast(p); }
+static inline vf_one vf_one_at(const float *p) { return vf_bcast(p); }
+static inline VF vf_fma_one(vf_one a, VF b, VF c) { return vf_fma(a, b, c); }
+static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { return vi_add(s, _mm256_madd_epi16(vi_bcast(pair), vi_splat(factors))); }
 static inline VF vf_neg(VF a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }

@@ -4,7 +4,8 @@
 // Instructions are written out: compilers' intrinsics (gcc 12) do not say that tiles read and write memory.
 #include "cpu/linear_512.h"
 
-static inline VI vi_s8(VI w) { return w; } // Q8_0's codes stay signed
+enum { ZERO_8 = 0 }; // Q8_0's codes stay signed
+static inline VI vi_s8(VI w) { return w; }
 
 #include "cpu/linear_codes.h"
 #include "cpu/linear_tile.h"
@@ -23,16 +24,9 @@ static void ti_end(void) { tile_release(); }
 
 #define TI_LOAD(T, AT, STRIDE) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(AT), "r"((size_t)(STRIDE)) : "memory")
 #define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%0,%1,1)" : : "r"(out), "r"((size_t)64) : "memory")
-#define TI_PRODUCT(C, A, B, MULTIPLY)                                                                                  \
-    __asm__ volatile("tilezero %%tmm" #C "\n\t" MULTIPLY " %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : : "memory")
-// Signed activations times unsigned codes, or signed ones (Q8_0).
-#define TI_DOT(C, A, B)                                                                                                \
-    do {                                                                                                               \
-        if (t == DT_Q8_0) TI_PRODUCT(C, A, B, "tdpbssd");                                                              \
-        else TI_PRODUCT(C, A, B, "tdpbsud");                                                                           \
-    } while (0)
+#define TI_DOT(C, A, B) __asm__ volatile("tilezero %%tmm" #C "\n\ttdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : : "memory")
 
-INLINE void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+INLINE void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
     (void)out;
     if (slot == 0) TI_LOAD(4, x, ACT_BLOCK);
     if (slot == 2) TI_LOAD(5, x, ACT_BLOCK);

@@ -1,30 +1,26 @@
 // linear_avx2.c - linear() for AVX2 without VNNI: products of bytes are summed in int16 as long as they fit.
 #include "cpu/linear_256.h"
 
+#define LINEAR_RUNS
 // A maddubs lane is at most 2 * 127 * (2^bits - 1); so many of them stay within int16.
 static inline int vi_step(int bits) { return bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
-static inline VI vi_first(VI w, VI a) { return _mm256_maddubs_epi16(w, a); }
-static inline VI vi_mac(VI s, VI w, VI a) {
+static inline VI vi_first16(VI w, VI a) { return _mm256_maddubs_epi16(w, a); }
+static inline VI vi_mac16(VI s, VI w, VI a) {
     VI sum = _mm256_add_epi16(s, _mm256_maddubs_epi16(w, a));
     __asm__("" : "+x"(sum)); // add now: compilers would rather make all products first and spill them
     return sum;
 }
-static inline VI vi_total(VI s) { return _mm256_madd_epi16(s, _mm256_set1_epi16(1)); }
-#define LINEAR_HIGH_SCALED
-static inline VI vi_total_high(VI s) { return _mm256_madd_epi16(s, _mm256_set1_epi16(ACT_BASE)); }
+static inline VI vi_total16(VI s, int factor) { return _mm256_madd_epi16(s, _mm256_set1_epi16((short)factor)); }
+
+enum { ZERO_8 = 0 };
 static inline VI vi_s8(VI w) { return w; }
-static inline VI product_s8(VI w, VI a) { // |w| times a with w's sign
-    return vi_total(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)));
-}
-static inline VI vi_first_s8(const void *sum, VI w, VI a) {
-    (void)sum;
-    return product_s8(w, a);
-}
-static inline VI vi_mac_s8(VI s, VI w, VI a) {
-    VI sum = _mm256_add_epi32(s, product_s8(w, a));
+static inline VI vi_mac_s8(VI s, VI w, vi_one a) { // |w| times a with w's sign
+    VI sum = _mm256_add_epi32(s, vi_total16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)), 1));
     __asm__("" : "+x"(sum));
     return sum;
 }
+static inline VI vi_mac(VI s, VI w, VI a) { return vi_mac_s8(s, w, a); } // for part_dot()'s sake: 8 bits only
+static inline VI vi_mac_one(VI s, VI w, vi_one a) { return vi_mac_s8(s, w, a); }
 
 #include "cpu/linear_simd.h"
 

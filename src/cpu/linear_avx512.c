@@ -1,19 +1,16 @@
 // linear_avx512.c - linear() for AVX-512 F, BW, DQ, VL and VNNI.
 #include "cpu/linear_512.h"
 
-static inline int vi_step(int bits) { // sums are int32: any number fits
-    (void)bits;
-    return 8;
-}
 static inline VI vi_mac(VI s, VI w, VI a) { return _mm512_dpbusd_epi32(s, w, a); }
-static inline VI vi_first(VI w, VI a) { return vi_mac(_mm512_setzero_si512(), w, a); }
-static inline VI vi_total(VI s) { return s; }
-// Signed codes are read as unsigned, 128 more, which the start value takes back.
-static inline VI vi_s8(VI w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
-static inline VI vi_first_s8(const void *sum, VI w, VI a) {
-    return vi_mac(_mm512_madd_epi16(vi_bcast(sum), _mm512_set1_epi16(-128)), w, a);
+static inline VI vi_mac_one(VI s, VI w, vi_one a) { // written out, as vf_fma_one() is
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(s) : "v"(w), "m"(*(const char (*)[4])a));
+    return s;
 }
-static inline VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
+static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { return _mm512_dpwssd_epi32(s, vi_bcast(pair), vi_splat(factors)); }
+// Signed codes are read as unsigned, 128 more.
+enum { ZERO_8 = 128 };
+static inline VI vi_s8(VI w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+static inline VI vi_mac_s8(VI s, VI w, vi_one a) { return vi_mac_one(s, w, a); }
 
 #include "cpu/linear_simd.h"
 

@@ -1,19 +1,12 @@
 // linear_avxvnni.c - linear() for AVX2 with AVX-VNNI (256-bit VPDPBUSD): products of bytes are summed in int32.
 #include "cpu/linear_256.h"
 
-static inline int vi_step(int bits) { // any number fits
-    (void)bits;
-    return 8;
-}
 static inline VI vi_mac(VI s, VI w, VI a) { return _mm256_dpbusd_avx_epi32(s, w, a); }
-static inline VI vi_first(VI w, VI a) { return vi_mac(_mm256_setzero_si256(), w, a); }
-static inline VI vi_total(VI s) { return s; }
-// Signed codes are read as unsigned, 128 more, which the start value takes back.
+static inline VI vi_mac_one(VI s, VI w, vi_one a) { return vi_mac(s, w, a); }
+// Signed codes are read as unsigned, 128 more.
+enum { ZERO_8 = 128 };
 static inline VI vi_s8(VI w) { return _mm256_xor_si256(w, _mm256_set1_epi8(-128)); }
-static inline VI vi_first_s8(const void *sum, VI w, VI a) {
-    return vi_mac(_mm256_madd_epi16(vi_bcast(sum), _mm256_set1_epi16(-128)), w, a);
-}
-static inline VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
+static inline VI vi_mac_s8(VI s, VI w, vi_one a) { return vi_mac(s, w, a); }
 
 #include "cpu/linear_simd.h"
 

@@ -120,10 +120,9 @@ INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
     }
 }
 
-// With 16-bit activations, does the high plane's dot come times ACT_BASE, which its integer total takes for nothing? The whole
-// value's dot, below 2^27, is then an integer sum, rounded to float once, as the fused operation rounds it otherwise.
-INLINE bool high_scaled(tl_dtype t) {
-#ifdef LINEAR_HIGH_SCALED
+// Are products of bytes summed in int16 for a while (vi_step())? 8 bits leave no room for that.
+INLINE bool int16_runs(tl_dtype t) {
+#ifdef LINEAR_RUNS
     return bits_of(t) < 8;
 #else
     (void)t;
@@ -131,27 +130,26 @@ INLINE bool high_scaled(tl_dtype t) {
 #endif
 }
 
-INLINE VF splat_at(const uint8_t *p) { return vf_bcast((const float *)(const void *)p); }
+// With 16-bit activations, does the high plane's dot come times ACT_BASE, which its integer total takes for nothing? The whole
+// value's dot, below 2^27, is then an integer sum, rounded to float once, as the fused operation rounds it otherwise.
+INLINE bool high_scaled(tl_dtype t) { return int16_runs(t); }
 
-// Adds a block's products with a row to the row's sums: scale * (d * dot + offset) + min * ds, in this order everywhere.
-// offset: -zero * ds; wide: of the two planes of ACT_Q16, dot and low.
-INLINE void row_sum(tl_dtype t, bool wide, const VF *scale, const VF *min, VF d, VF ds, VF offset, const VI *dot, const VI *low, VF *acc) {
-    UNROLL
-    for (int h = 0; h < HALVES; h++) {
-        VF v = vf_int(wide && high_scaled(t) ? vi_add(dot[h], low[h]) : dot[h]);
-        if (wide && !high_scaled(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low[h]));
-        VF u = zero_of(t) ? vf_fma(d, v, offset) : vf_mul(d, v);
-        acc[h] = vf_fma(scale[h], u, acc[h]);
-        if (has_min(t)) acc[h] = vf_fma(min[h], ds, acc[h]);
-    }
-}
+// With LINEAR_BIASED a dot of one plane carries DOT_BIAS, which makes its bits the float 1.5 * 2^23 + dot: every |dot| is below
+// 2^22. Scaling takes the bias away and is the conversion at once, with the one rounding of the product, since scales have few enough
+// bits for 1.5 * 2^23 * scale to be exact.
+#ifdef LINEAR_BIASED
+enum { DOT_BIAS = 0x4b400000 };
+#else
+enum { DOT_BIAS = 0 };
+#endif
+INLINE VF shift_of(VF scale) { return DOT_BIAS ? vf_mul(vf_splat(-0x1.8p23f), scale) : scale; }
 
-// The same for part p of a block. x: the row's block (act.h).
-INLINE void row_add(tl_dtype t, bool wide, int p, const VF *scale, const VF *min, const uint8_t *x, const VI *dot, const VI *low, VF *acc) {
-    int tail = ACT_BLOCK * (wide ? 2 : 1); // d, ds, ds1 follow the planes
-    VF d = splat_at(x + tail), ds = splat_at(x + tail + 4);
-    if (parts_of(t) == 2) ds = p ? splat_at(x + tail + 8) : vf_sub(ds, splat_at(x + tail + 8));
-    row_sum(t, wide, scale, min, d, ds, vf_mul(vf_splat((float)-zero_of(t)), ds), dot, low, acc);
+// scale * dot, with 16-bit activations of two planes' dots.
+INLINE VF scaled(tl_dtype t, bool wide, VF scale, VF shift, VI dot, VI low) {
+    if (DOT_BIAS && !wide) return vf_fma(scale, vf_bits(dot), shift);
+    VF v = vf_int(wide && high_scaled(t) ? vi_add(dot, low) : dot);
+    if (wide && !high_scaled(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low));
+    return vf_mul(scale, v);
 }
 
 // ---- expanded ----------------------------------------------------------------------------------------

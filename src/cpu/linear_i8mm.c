@@ -19,8 +19,8 @@ static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2])
     }
 }
 
-static inline void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
-    (void)slot, (void)t;
+static inline void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+    (void)slot;
     for (int q = 0; q < 4; q++) {
         int8x16_t pair[4][2];
         lane_pairs(codes, q, pair);

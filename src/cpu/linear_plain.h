@@ -15,6 +15,7 @@ enum {
     TALL = HALVES == 1 ? 8 : HALVES == 2 ? 6 : 5, // rows of a tile, at least 4: enough sums to hide their latency
     PLAIN_STREAMS = 2,    // groups of 16 weight rows that a single row meets together,
     PLAIN_AHEAD = 6 << 10, // and how far in advance it asks for each
+    PLAIN_STEPS = 4,       // of k, for each of which no pointer moves
 };
 
 // Bytes of a step of k, and its length: 1, or 2 where bfloat16 lies in pairs.
@@ -63,7 +64,27 @@ INLINE void plain_panel(tl_dtype t, const uint8_t *g, int64_t count, float *to) 
 // `count` values of k of `vecs` vectors of weights of type t (those of a second group stand `apart` bytes further on, their
 // sums PLAIN_BATCH rows) against several rows; the sums continue in sum[rows][16].
 INLINE float *plain_sum(float *sum, int r, int v) { return sum + v / HALVES * PLAIN_BATCH * LINEAR_ROWS + LINEAR_ROWS * r + LANES * (v % HALVES); }
+// One step of k, from value i of each row on.
+INLINE void plain_mac(tl_dtype t, int rows, int vecs, const uint8_t *g, size_t apart, int64_t i, bool odd, const float *const *a, VF acc[][PLAIN_VECS]) {
+    UNROLL
+    for (int j = 0; j < plain_step(t); j++) {
+        if (j && odd) break; // the half-empty pair of an odd k
+        VF w[PLAIN_VECS];
+        UNROLL
+        for (int v = 0; v < vecs; v++) w[v] = plain_at(t, g + (size_t)(v / HALVES) * apart, j, v % HALVES);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            // Operands in memory take no operation of their own, but a load for each use: half of each are in balance.
+            vf_one one = vf_one_at(a[r] + i + j);
+            VF b = vf_bcast(a[r] + i + j);
+            UNROLL
+            for (int v = 0; v < vecs; v++) acc[r][v] = r % 2 ? vf_fma_one(one, w[v], acc[r][v]) : vf_fma(b, w[v], acc[r][v]);
+        }
+    }
+}
+
 INLINE void plain_tile(tl_dtype t, int rows, int vecs, const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride, float *sum) {
+    const int steps = PLAIN_STEPS, each = steps * plain_step(t);
     const uint8_t *g = panel;
     const float *a[TALL];
     VF acc[TALL][PLAIN_VECS];
@@ -73,25 +94,22 @@ INLINE void plain_tile(tl_dtype t, int rows, int vecs, const void *panel, size_t
         UNROLL
         for (int v = 0; v < vecs; v++) acc[r][v] = vf_load(plain_sum(sum, r, v));
     }
-    for (int64_t k = 0; k < count; k += plain_step(t), g += plain_bytes(t)) {
+    for (; count >= each; count -= each) {
         UNROLL
-        for (int i = 0; i < plain_step(t); i++) {
-            if (i && k + i == count) break; // the half-empty pair of an odd k
-            VF w[PLAIN_VECS];
-            if (i == 0 && t != DT_F32) { // panels are in the cache already
+        for (int i = 0; i < steps; i++, g += plain_bytes(t)) {
+            if (t != DT_F32) { // panels are in the cache already
                 UNROLL
                 for (int v = 0; v < vecs; v += HALVES) __builtin_prefetch(g + (size_t)(v / HALVES) * apart + 2 * AHEAD);
             }
-            UNROLL
-            for (int v = 0; v < vecs; v++) w[v] = plain_at(t, g + (size_t)(v / HALVES) * apart, i, v % HALVES);
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                VF b = vf_bcast(a[r] + k + i);
-                UNROLL
-                for (int v = 0; v < vecs; v++) acc[r][v] = vf_fma(w[v], b, acc[r][v]);
-            }
+            plain_mac(t, rows, vecs, g, apart, i * plain_step(t), false, a, acc);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            a[r] += each;
+            __asm__("" : "+r"(a[r])); // a base and an index would make two operations of each product with memory
         }
     }
+    for (int64_t i = 0; i < count; i += plain_step(t), g += plain_bytes(t)) plain_mac(t, rows, vecs, g, apart, i, i + 1 == count, a, acc);
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL

@@ -2,10 +2,9 @@
 //
 // Quantized weights, a row of W against a row x of activation blocks (act.h), for each 32 values, for each part that
 // has one scale (32 values, or 16 and 16), in this order and with these roundings, from y = 0:
-//   t = float(sum of code * q)                           integers, exact; code = the stored, unsigned value but for Q8_0
+//   t = float(sum of code * q)                           integers, exact; code: signed, as the format says
 //       (ACT_Q16: fma(254, float(sum of code * hi), float(sum of code * lo)))
-//   u = zero ? fma(d, t, -zero * dsum) : d * t           dsum = ds of the part; its first half is ds - ds1
-//   y = fma(scale, u, y), then y = fma(-min, dsum, y) where the format has a min
+//   y = fma(d, scale * t, y), then y = fma(-min, dsum, y) where the format has a min; dsum = ds of the part; its first half is ds - ds1
 // Plain weights: y = fma(W[n, k], x[k], y) for k upwards. All ISAs do the same operations, so their bits are the same; but
 // one with a product of bfloat16 may read BF16 matrices with rounded activations, as linear_bf16_ref() or linear_bf16_tiles_ref() says.
 #include <math.h>
@@ -22,14 +21,8 @@ static int dot16(const int8_t *w, const int8_t *a, int n) {
     return s;
 }
 
-static int sum_of(const int8_t *a, int n) {
-    int s = 0;
-    for (int i = 0; i < n; i++) s += a[i];
-    return s;
-}
-
 // Part p of `parts` of block b of a row.
-static sums part_sums(const linear_sub *w, const void *row, int64_t b, bool wide, int zero, int parts, int p) {
+static sums part_sums(const linear_sub *w, const void *row, int64_t b, bool wide, int parts, int p) {
     int n = ACT_BLOCK / parts, at = p * n;
     const act_q8 *a = (const act_q8 *)row + b;
     const act_q16 *v = (const act_q16 *)row + b;
@@ -37,19 +30,17 @@ static sums part_sums(const linear_sub *w, const void *row, int64_t b, bool wide
     float ds = wide ? v->ds : a->ds, ds1 = wide ? v->ds1 : a->ds1;
     sums s = {.d = wide ? v->d : a->d, .dsum = parts == 1 ? ds : p ? ds1 : ds - ds1};
     if (wide) {
-        int hi = dot16(q, v->hi + at, n) + zero * sum_of(v->hi + at, n), lo = dot16(q, v->lo + at, n) + zero * sum_of(v->lo + at, n);
-        s.t = fmaf(ACT_BASE, (float)hi, (float)lo);
+        s.t = fmaf(ACT_BASE, (float)dot16(q, v->hi + at, n), (float)dot16(q, v->lo + at, n));
     } else {
-        s.t = (float)(dot16(q, a->q + at, n) + zero * sum_of(a->q + at, n));
+        s.t = (float)dot16(q, a->q + at, n);
     }
     return s;
 }
 
 static float add_sub(const linear_format *f, bool has_min, const linear_sub *w, const void *row, int64_t b, bool wide, float y) {
     for (int p = 0; p < f->parts; p++) {
-        sums s = part_sums(w, row, b, wide, f->zero, f->parts, p);
-        float u = f->zero ? fmaf(s.d, s.t, (float)-f->zero * s.dsum) : s.d * s.t;
-        y = fmaf(w->scale[p], u, y);
+        sums s = part_sums(w, row, b, wide, f->parts, p);
+        y = fmaf(s.d, w->scale[p] * s.t, y);
         if (has_min) y = fmaf(-w->min[p], s.dsum, y);
     }
     return y;

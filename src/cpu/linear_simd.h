@@ -7,10 +7,6 @@
 // once ("expanded"), and then meet all rows, up to 4 at a time, with the sums in a small array.
 #include "cpu/linear_codes.h"
 
-#ifndef LINEAR_HIGH_SCALED
-#define vi_total_high vi_total
-#endif
-
 enum {
     FEW_MOST = 8,                 // rows up to which codes are unpacked directly,
     FEW_MOST_SINGLE = LANES > 4 ? 12 : FEW_MOST, // those of formats with a block of 32 (128-bit vectors: not measured)
@@ -29,44 +25,70 @@ typedef struct sums {
     VI v[MOST][SPAN];
 } sums;
 
-// Sums of part p: codes times int8 planes. x[r]: the rows' blocks (act.h); planes: 1, or 2 of ACT_Q16; span: vectors of
-// weights, those of an expanded block and, if there are more than HALVES, of the next group's, a panel further on.
+// What dots of part p begin with: -zero times the sum of the part's activations, whose two halves are at `sum`, times ACT_BASE if
+// `high`, and DOT_BIAS if `biased`.
+INLINE VI dot_start(tl_dtype t, int p, bool high, bool biased, const uint8_t *sum) {
+    int zero = (bits_of(t) == 8 ? ZERO_8 : zero_of(t)) * (high ? ACT_BASE : 1);
+    uint32_t factor = (uint16_t)-zero, first = parts_of(t) == 1 || p == 0 ? factor : 0, second = parts_of(t) == 1 || p == 1 ? factor : 0;
+    VI start = vi_splat(biased ? DOT_BIAS : 0);
+    return zero ? vi_pair(start, sum, first | second << 16) : start;
+}
+
+INLINE void load_codes(tl_dtype t, bool expanded, int span, const uint8_t *g, int s, int j, VI *w) {
+    UNROLL
+    for (int h = 0; h < span; h++) w[h] = expanded ? dwords(g + h / HALVES * PANEL * EXPANDED, 0, j, h % HALVES) : codes(t, g, s, j, h);
+}
+
+// Dots of part p: codes (less the format's zero) times int8 planes. x[r]: the rows' blocks (act.h); planes: 1, or 2 of ACT_Q16; span:
+// vectors of weights, those of an expanded block and, if there are more than HALVES, of the next group's, a panel further on.
 INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, const uint8_t *g, int s, int p, const uint8_t *const *x) {
     sums total;
-    int n = 8 / parts_of(t), step = vi_step(bits_of(t)) < n ? vi_step(bits_of(t)) : n, n_rows = rows * planes;
+    VI w[SPAN];
+    int n = 8 / parts_of(t), n_rows = rows * planes;
     UNROLL
-    for (int q = 0; q < n / step; q++) {
+    for (int r = 0; r < n_rows; r++) {
+        const uint8_t *sum = x[r / planes] + (planes == 1 ? 44 : r % planes ? 80 : 76);
+        VI start = dot_start(t, p, planes == 2 && r % 2 == 0 && high_scaled(t), planes == 1, sum);
+        UNROLL
+        for (int h = 0; h < span; h++) total.v[r][h] = start;
+    }
+#ifdef LINEAR_RUNS
+    int step = vi_step(bits_of(t)) < n ? vi_step(bits_of(t)) : n, steps = int16_runs(t) ? n / step : 0;
+    UNROLL
+    for (int q = 0; q < steps; q++) {
         sums run;
         UNROLL
         for (int i = 0; i < step; i++) {
-            int j = p * n + q * step + i;
-            VI w[SPAN];
-            UNROLL
-            for (int h = 0; h < span; h++) w[h] = expanded ? dwords(g + h / HALVES * PANEL * EXPANDED, 0, j, h % HALVES) : codes(t, g, s, j, h);
+            load_codes(t, expanded, span, g, s, p * n + q * step + i, w);
             UNROLL
             for (int r = 0; r < n_rows; r++) {
-                const uint8_t *plane = x[r / planes] + r % planes * ACT_BLOCK;
-                VI a = vi_bcast(plane + 4 * j);
+                VI a = vi_bcast(x[r / planes] + r % planes * ACT_BLOCK + 4 * (p * n + q * step + i));
                 UNROLL
-                for (int h = 0; h < span; h++) {
-                    if (bits_of(t) == 8) {
-                        const uint8_t *sum = x[r / planes] + (planes == 1 ? 44 : r % planes ? 80 : 76);
-                        run.v[r][h] = i == 0 && q == 0 ? vi_first_s8(sum, w[h], a) : vi_mac_s8(i == 0 ? total.v[r][h] : run.v[r][h], w[h], a);
-                    } else {
-                        run.v[r][h] = i == 0 ? vi_first(w[h], a) : vi_mac(run.v[r][h], w[h], a);
-                    }
-                }
+                for (int h = 0; h < span; h++) run.v[r][h] = i == 0 ? vi_first16(w[h], a) : vi_mac16(run.v[r][h], w[h], a);
             }
         }
         UNROLL
         for (int r = 0; r < n_rows; r++) {
             UNROLL
+            for (int h = 0; h < span; h++) total.v[r][h] = vi_add(total.v[r][h], vi_total16(run.v[r][h], planes == 2 && r % 2 == 0 ? ACT_BASE : 1));
+        }
+    }
+#endif
+    int singly = int16_runs(t) ? 0 : n;
+    UNROLL
+    for (int i = 0; i < singly; i++) {
+        int j = p * n + i;
+        load_codes(t, expanded, span, g, s, j, w);
+        UNROLL
+        for (int r = 0; r < n_rows; r++) {
+            const uint8_t *at = x[r / planes] + r % planes * ACT_BLOCK + 4 * j;
+            vi_one one = vi_one_at(at);
+            VI a = vi_bcast(at);
+            bool shared = span > HALVES && r % 2 == 0; // operands in memory take no operation, but a load for each use: half of each are in balance
+            UNROLL
             for (int h = 0; h < span; h++) {
-                if (bits_of(t) == 8) total.v[r][h] = run.v[r][h];
-                else {
-                    VI part = planes == 2 && r % 2 == 0 ? vi_total_high(run.v[r][h]) : vi_total(run.v[r][h]);
-                    total.v[r][h] = q == 0 ? part : vi_add(total.v[r][h], part);
-                }
+                VI *v = &total.v[r][h];
+                *v = bits_of(t) == 8 ? vi_mac_s8(*v, w[h], one) : shared ? vi_mac(*v, w[h], a) : vi_mac_one(*v, w[h], one);
             }
         }
     }
@@ -85,18 +107,25 @@ INLINE void block_mac(tl_dtype t, bool expanded, int rows, bool wide, int span, 
     UNROLL
     for (int p = 0; p < parts_of(t); p++) {
         sums dot = part_dot(t, expanded, rows, planes, span, g, s, p, x);
-        VF scale[SPAN], min[SPAN];
+        VF scale[SPAN], shift[SPAN], min[SPAN];
         UNROLL
         for (int h = 0; h < span; h++) {
             const uint8_t *e = g + h / HALVES * PANEL * EXPANDED + 512 + 64 * p + 4 * LANES * (h % HALVES);
             scale[h] = expanded ? vf_load(e) : scale_of(t, g, s, p, h);
+            shift[h] = shift_of(scale[h]);
             min[h] = !has_min(t) ? scale[h] : expanded ? vf_load(e + 64 * parts_of(t)) : min_of(t, g, s, p, h);
         }
         UNROLL
         for (int r = 0; r < rows; r++) {
+            const float *at = (const float *)(const void *)(x[r] + ACT_BLOCK * planes); // d, ds, ds1 follow the planes
+            vf_one d = vf_one_at(at), ds = vf_one_at(parts_of(t) == 2 && p ? at + 2 : at + 1);
             UNROLL
-            for (int h = 0; h < span; h += HALVES)
-                row_add(t, wide, p, scale + h, min + h, x[r], dot.v[planes * r] + h, dot.v[planes * r + planes - 1] + h, acc[r] + h);
+            for (int h = 0; h < span; h++) {
+                acc[r][h] = vf_fma_one(d, scaled(t, wide, scale[h], shift[h], dot.v[planes * r][h], dot.v[planes * r + planes - 1][h]), acc[r][h]);
+                if (!has_min(t)) continue;
+                if (parts_of(t) == 2 && !p) acc[r][h] = vf_fma(vf_sub(vf_bcast(at + 1), vf_bcast(at + 2)), min[h], acc[r][h]);
+                else acc[r][h] = vf_fma_one(ds, min[h], acc[r][h]);
+            }
         }
     }
 }
@@ -125,14 +154,16 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
             for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
         }
         for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
-            size_t far = (size_t)(end - g) > DIRECT_FAR ? DIRECT_FAR : 0, near = far ? DIRECT_NEAR : 0;
+            bool enough = (size_t)(end - g) > DIRECT_FAR;
+            const uint8_t *far = g + (enough ? DIRECT_FAR : 0), *near = g + (enough ? DIRECT_NEAR : 0);
+            __asm__("" : "+r"(far), "+r"(near)); // else compilers keep every distance in a register
             UNROLL
             for (int s = 0; s < subs_of(t); s++) {
                 int part = block_bytes(t) / subs_of(t);
                 UNROLL
                 for (int i = 0; i < part; i += 64) {
-                    __builtin_prefetch(g + s * part + i + far, 0, 1);
-                    __builtin_prefetch(g + s * part + i + near);
+                    __builtin_prefetch(far + s * part + i, 0, 1);
+                    __builtin_prefetch(near + s * part + i);
                 }
                 block_mac(t, false, rows, wide, HALVES, g, s, a, acc);
                 KEEP_IN_MEMORY(acc, rows > 1);

@@ -9,6 +9,7 @@
 
 enum { LANES = 16, AHEAD = 2048 };
 #define LINEAR_PAIRS
+#define LINEAR_BIASED
 typedef struct VI {
     int32_t v[LANES];
 } VI;
@@ -39,11 +40,16 @@ static VI vi_load(const void *p) {
 }
 static void vi_store(void *p, VI v) { memcpy(p, &v, sizeof v); }
 LANEWISE(VI, vi_splat(uint32_t x), (int32_t)x)
-static VI vi_bcast(const void *p) { return vi_splat(word(p)); }
 LANEWISE(VI, vi_and(VI a, VI b), a.v[i] & b.v[i])
 LANEWISE(VI, vi_or(VI a, VI b), a.v[i] | b.v[i])
 LANEWISE(VI, vi_add(VI a, VI b), a.v[i] + b.v[i])
 LANEWISE(VI, vi_sub(VI a, VI b), a.v[i] - b.v[i])
+static int32_t sub8(int32_t a, int32_t b) {
+    uint32_t s = 0;
+    for (int i = 0; i < 32; i += 8) s |= ((((uint32_t)a >> i) - ((uint32_t)b >> i)) & 255) << i;
+    return (int32_t)s;
+}
+LANEWISE(VI, vi_sub8(VI a, VI b), sub8(a.v[i], b.v[i]))
 LANEWISE(VI, vi_srl(VI a, int n), (int32_t)((uint32_t)a.v[i] >> n))
 LANEWISE(VI, vi_sll(VI a, int n), (int32_t)((uint32_t)a.v[i] << n))
 LANEWISE(VI, vi_sra(VI a, int n), a.v[i] >> n)
@@ -61,36 +67,38 @@ LANEWISE(VF, vf_int(VI a), (float)a.v[i])
 LANEWISE(VF, vf_mul(VF a, VF b), a.v[i] * b.v[i])
 LANEWISE(VF, vf_sub(VF a, VF b), a.v[i] - b.v[i])
 LANEWISE(VF, vf_fma(VF a, VF b, VF c), fmaf(a.v[i], b.v[i], c.v[i]))
+typedef const float *vf_one;
+static vf_one vf_one_at(const float *p) { return p; }
+static VF vf_fma_one(vf_one a, VF b, VF c) { return vf_fma(vf_bcast(a), b, c); }
 LANEWISE(VF, vf_neg(VF a), -a.v[i])
 
-static int vi_step(int bits) {
-    (void)bits;
-    return 8;
-}
 static int32_t dot4(int32_t w, int32_t a) { // unsigned bytes times signed bytes
     int32_t s = 0;
     for (int b = 0; b < 32; b += 8) s += (int32_t)((uint32_t)w >> b & 255) * (int8_t)((uint32_t)a >> b);
     return s;
 }
 LANEWISE(VI, vi_mac(VI s, VI w, VI a), s.v[i] + dot4(w.v[i], a.v[i]))
-static VI vi_first(VI w, VI a) { return vi_mac(vi_splat(0), w, a); }
-static VI vi_total(VI s) { return s; }
-LANEWISE(VI, vi_s8(VI w), (int32_t)((uint32_t)w.v[i] ^ 0x80808080))
-static VI vi_first_s8(const void *sum, VI w, VI a) {
-    uint32_t s = word(sum);
-    return vi_mac(vi_splat((uint32_t)(-128 * ((int16_t)s + (int16_t)(s >> 16)))), w, a);
+static VI vi_bcast(const void *p) { return vi_splat(word(p)); }
+typedef const void *vi_one;
+static vi_one vi_one_at(const void *p) { return p; }
+static VI vi_mac_one(VI s, VI w, vi_one a) { return vi_mac(s, w, vi_bcast(a)); }
+static VI vi_pair(VI s, const void *pair, uint32_t factors) {
+    uint32_t v = word(pair);
+    return vi_add(s, vi_splat((uint32_t)((int16_t)v * (int16_t)factors + (int16_t)(v >> 16) * (int16_t)(factors >> 16))));
 }
-static VI vi_mac_s8(VI s, VI w, VI a) { return vi_mac(s, w, a); }
+enum { ZERO_8 = 128 };
+LANEWISE(VI, vi_s8(VI w), (int32_t)((uint32_t)w.v[i] ^ 0x80808080))
+static VI vi_mac_s8(VI s, VI w, vi_one a) { return vi_mac_one(s, w, a); }
 
 #include "cpu/linear_simd.h"
 
-// Tiles as AMX has them, one at a time, and the operands it has loaded. The codes of Q8_0 lie as vi_s8() left them.
+// Tiles as AMX has them, one at a time, and the operands it has loaded.
 static bool tiles_on;
 static uint8_t loaded_x[2][16 * 32], loaded_codes[2][512];
 static int32_t slot_sums[4][16 * LANES];
 static void ti_begin(void) { tiles_on = true; }
 static void ti_end(void) { tiles_on = false; }
-static void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+static void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
     TL_CHECK(tiles_on);
     if (slot % 2 == 0) memcpy(loaded_x[slot / 2], x, sizeof *loaded_x);
     if (slot / 2 == 0) memcpy(loaded_codes[slot % 2], codes, sizeof *loaded_codes);
@@ -100,8 +108,8 @@ static void ti_dot(int slot, tl_dtype t, const uint8_t *x, const uint8_t *codes,
         for (int lane = 0; lane < LANES; lane++) {
             int32_t s = 0;
             for (int i = 0; i < 32; i++) {
-                uint8_t code = codes[i / 4 * 64 + lane * 4 + i % 4];
-                s += (t == DT_Q8_0 ? (int8_t)(code ^ 0x80) : code) * (int8_t)x[r * 32 + i];
+                int8_t code = (int8_t)codes[i / 4 * 64 + lane * 4 + i % 4];
+                s += code * (int8_t)x[r * 32 + i];
             }
             slot_sums[slot][r * LANES + lane] = s;
         }
