@@ -142,11 +142,11 @@ enum { DOT_BIAS = 0x4b400000 };
 #else
 enum { DOT_BIAS = 0 };
 #endif
-INLINE VF shift_of(VF scale) { return DOT_BIAS ? vf_mul(vf_splat(-0x1.8p23f), scale) : scale; }
+INLINE VF shift_of(VF scale) { return DOT_BIAS != 0 ? vf_mul(vf_splat(-0x1.8p23f), scale) : scale; }
 
 // scale * dot, with 16-bit activations of two planes' dots.
 INLINE VF scaled(tl_dtype t, bool wide, VF scale, VF shift, VI dot, VI low) {
-    if (DOT_BIAS && !wide) return vf_fma(scale, vf_bits(dot), shift);
+    if (DOT_BIAS != 0 && !wide) return vf_fma(scale, vf_bits(dot), shift);
     VF v = vf_int(wide && high_scaled(t) ? vi_add(dot, low) : dot);
     if (wide && !high_scaled(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low));
     return vf_mul(scale, v);
