@@ -93,32 +93,42 @@ INLINE void piece_keep(float *sum, piece_sums acc) {
 }
 
 // Products of `make`, to `to`, and the scaling of those of `scale`, at `dots`, in turn; NULL: there is none. whole: both are there
-// with all they can have; first: sums begin with `scale`.
-INLINE void tile_step(tl_dtype t, bool wide, bool whole, bool first, const tile_job *make, const tile_job *scale, int32_t *to, const int32_t *dots) {
-    const int blocks = job_blocks(wide);
+// with all they can have; first: sums begin with `scale`. A turn: block b of piece p if that is there, and the products that are due.
+typedef struct tile_turns {
+    const tile_job *make, *scale;
+    int32_t *to;
+    const int32_t *dots;
+} tile_turns;
+
+INLINE void tile_turn(tl_dtype t, bool wide, bool whole, bool first, bool there, const tile_turns *turns, int p, int b, piece_sums acc) {
+    const tile_job *make = turns->make, *scale = turns->scale;
+    const int turn = p * job_blocks(wide) + b, count = PIECES * job_blocks(wide), halves = TILE_ROWS / PIECE_ROWS;
+    const int tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, r0 = p % halves * PIECE_ROWS;
     UNROLL
-    for (int p = 0, made = 0; p < PIECES; p++) {
-        const int halves = TILE_ROWS / PIECE_ROWS, tile = p / (PIECES / 2), r0 = p % halves * PIECE_ROWS;
-        const int group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, due = (p + 1) * JOB_PRODUCTS / PIECES;
-        bool there = whole || (scale && tile < scale->tiles && group < scale->groups);
-        float *sum = there ? scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + r0 * LINEAR_ROWS : NULL;
-        piece_sums acc;
-        UNROLL
-        for (int b = 0; b < blocks; b++) {
-            if (whole || make) {
-                UNROLL
-                for (; made < due - (blocks - 1 - b); made++) {
-                    product_make(wide, whole, make, made, to);
-                    if (made) product_store(wide, whole, make, made - 1, to);
-                }
-            }
-            if (there && (whole || b == 0 || b < scale->left))
-                piece_block(t, wide, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
-                            dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY, sum, acc);
-        }
-        if (there) piece_keep(sum, acc);
+    for (int i = 0; i < JOB_PRODUCTS; i++) {
+        if (((i + 1) * count - 1) / JOB_PRODUCTS != turn || !(whole || make)) continue;
+        product_make(wide, whole, make, i, turns->to);
+        if (i) product_store(wide, whole, make, i - 1, turns->to);
     }
-    if (whole || make) product_store(wide, whole, make, JOB_PRODUCTS - 1, to);
+    if (!there || (!whole && b > 0 && b >= scale->left)) return;
+    piece_block(t, wide, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
+                turns->dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY,
+                scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + r0 * LINEAR_ROWS, acc);
+}
+
+INLINE void tile_step(tl_dtype t, bool wide, bool whole, bool first, const tile_turns *turns) {
+    const tile_job *scale = turns->scale;
+    UNROLL
+    for (int p = 0; p < PIECES; p++) {
+        const int halves = TILE_ROWS / PIECE_ROWS, tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2;
+        bool there = whole || (scale && tile < scale->tiles && group < scale->groups);
+        piece_sums acc;
+        tile_turn(t, wide, whole, first, there, turns, p, 0, acc);
+        if (!wide) tile_turn(t, wide, whole, first, there, turns, p, 1, acc);
+        if (there)
+            piece_keep(scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + p % halves * PIECE_ROWS * LINEAR_ROWS, acc);
+    }
+    if (whole || turns->make) product_store(wide, whole, turns->make, JOB_PRODUCTS - 1, turns->to);
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
@@ -130,7 +140,8 @@ enum { STEP_ANY, STEP_WHOLE, STEP_FIRST, STEPS }; // STEP_WHOLE: with sums that 
     static void tile_expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { tile_expand(DT_##T, g, b, n, to); }
 #define TILE_STEP(NAME, T, WIDE, WHOLE, FIRST) \
     static __attribute__((noinline)) void NAME##_##T##_##WIDE(const tile_job *make, const tile_job *scale, int32_t *to, const int32_t *dots) { \
-        tile_step(DT_##T, WIDE, WHOLE, FIRST, make, scale, to, dots); \
+        tile_turns turns = {make, scale, to, dots};                                                                        \
+        tile_step(DT_##T, WIDE, WHOLE, FIRST, &turns);                                                                     \
     }
 #define TILE_STEPS(T, WIDE) \
     TILE_STEP(step_any, T, WIDE, false, scale && scale->first) TILE_STEP(step_whole, T, WIDE, true, false) TILE_STEP(step_first, T, WIDE, true, true)
