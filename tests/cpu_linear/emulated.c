@@ -42,7 +42,7 @@ static void vi_store(void *p, VI v) { memcpy(p, &v, sizeof v); }
 LANEWISE(VI, vi_splat(uint32_t x), (int32_t)x)
 LANEWISE(VI, vi_and(VI a, VI b), a.v[i] & b.v[i])
 LANEWISE(VI, vi_or(VI a, VI b), a.v[i] | b.v[i])
-LANEWISE(VI, vi_add(VI a, VI b), a.v[i] + b.v[i])
+LANEWISE(VI, vi_add(VI a, VI b), (int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i])) // of what means nothing, too
 LANEWISE(VI, vi_sub(VI a, VI b), a.v[i] - b.v[i])
 static int32_t sub8(int32_t a, int32_t b) {
     uint32_t s = 0;
