@@ -136,7 +136,7 @@ INLINE bool high_scaled(tl_dtype t) { return int16_runs(t); }
 
 // With LINEAR_BIASED a dot of one plane carries DOT_BIAS, which makes its bits the float 1.5 * 2^23 + dot: every |dot| is below
 // 2^22. Scaling takes the bias away and is the conversion at once, with the one rounding of the product, since scales have few enough
-// bits for 1.5 * 2^23 * scale to be exact.
+// bits for 1.5 * 2^23 * scale to be exact. (Only an infinite scale, of a broken file, makes NaN here where it makes an infinity elsewhere.)
 #ifdef LINEAR_BIASED
 enum { DOT_BIAS = 0x4b400000 };
 #else
