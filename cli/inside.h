@@ -29,7 +29,7 @@ typedef int (*inside_step)(void *ctx, size_t from, size_t rows, const float *log
 int inside_run(const char *command, tl_session *s, const int32_t *ids, size_t n, inside_step each, void *ctx);
 
 size_t inside_elements(const tl_watch *w);
-void inside_place(const tl_watch *w, char *buf, size_t cap); // "models/NAME.tl:54", "std/nn.tl:28 from llama.tl:24"
+void inside_place(const tl_watch *w, char *buf, size_t cap); // "models/NAME.tl:54", "std/nn.tl:28 from NAME.tl:24"
 void inside_shape(const tl_watch *w, char *buf, size_t cap, size_t rows); // "[p=5, e=576]"; rows: of all steps
 json_t *inside_json(const tl_watch *w, size_t rows);  // key, name, layer, place, axes, shape
 

@@ -15,7 +15,7 @@
 #define LATE_FIELD(name) __typeof__(&(name)) name;
 #define LATE_NAME(name) #name,
 
-// Fills the table, in the order of the names (NULL ends them), which is that of its fields. Once that is done nothing more is. False, with the reason, and
-// the table is empty.
+// Fills the table, in the order of the names (NULL ends them), which is that of its fields. Once that is done nothing more is.
+// False, with the reason, and the table is empty.
 bool late_load(const char *library, const char *const *names, void *table, char *why, size_t cap);
 #endif

@@ -22,6 +22,7 @@ enum {
 INLINE int parts_of(tl_dtype t) { return t == DT_Q2_K || t == DT_Q3_K || t == DT_Q6_K ? 2 : 1; }
 INLINE int subs_of(tl_dtype t) { return t >= DT_Q2_K && t <= DT_Q6_K ? 8 : 1; } // blocks of 32 in a file block
 INLINE int zero_of(tl_dtype t) { return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : t == DT_Q3_K ? 4 : 0; }
+INLINE int code_zero(tl_dtype t) { return t == DT_Q8_0 ? ZERO_8 : zero_of(t); } // of codes as codes() makes them
 INLINE bool has_min(tl_dtype t) { return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q2_K || t == DT_Q4_K || t == DT_Q5_K; }
 INLINE int bits_of(tl_dtype t) {
     switch (t) {
@@ -120,7 +121,9 @@ INLINE VF min_of(tl_dtype t, const uint8_t *g, int s, int p, int h) {
     }
 }
 
-// Are products of bytes summed in int16 for a while (vi_step())? 8 bits leave no room for that.
+// Are products of bytes summed in int16 for a while (vi_step())? 8 bits leave no room for that. With 16-bit activations the high plane's
+// dot then comes times ACT_BASE, which a run's total takes for nothing: the whole value's dot, below 2^27, is an integer sum, rounded to
+// float once, as the fused operation rounds it otherwise.
 INLINE bool int16_runs(tl_dtype t) {
 #ifdef LINEAR_RUNS
     return bits_of(t) < 8;
@@ -130,9 +133,6 @@ INLINE bool int16_runs(tl_dtype t) {
 #endif
 }
 
-// With 16-bit activations, does the high plane's dot come times ACT_BASE, which its integer total takes for nothing? The whole
-// value's dot, below 2^27, is then an integer sum, rounded to float once, as the fused operation rounds it otherwise.
-INLINE bool high_scaled(tl_dtype t) { return int16_runs(t); }
 
 // With LINEAR_BIASED a dot of one plane carries DOT_BIAS, which makes its bits the float 1.5 * 2^23 + dot: every |dot| is below
 // 2^22. Scaling takes the bias away and is the conversion at once, with the one rounding of the product, since scales have few enough
@@ -147,8 +147,8 @@ INLINE VF shift_of(VF scale) { return DOT_BIAS != 0 ? vf_mul(vf_splat(-0x1.8p23f
 // scale * dot, with 16-bit activations of two planes' dots.
 INLINE VF scaled(tl_dtype t, bool wide, VF scale, VF shift, VI dot, VI low) {
     if (DOT_BIAS != 0 && !wide) return vf_fma(scale, vf_bits(dot), shift);
-    VF v = vf_int(wide && high_scaled(t) ? vi_add(dot, low) : dot);
-    if (wide && !high_scaled(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low));
+    VF v = vf_int(wide && int16_runs(t) ? vi_add(dot, low) : dot);
+    if (wide && !int16_runs(t)) v = vf_fma(vf_splat(ACT_BASE), v, vf_int(low));
     return vf_mul(scale, v);
 }
 

@@ -61,9 +61,6 @@ INLINE void plain_panel(tl_dtype t, const uint8_t *g, int64_t count, float *to) 
             for (int h = 0; h < HALVES; h++) vf_store(to + LINEAR_ROWS * (k + i) + LANES * h, plain_at(t, g, i, h));
 }
 
-// `count` values of k of `vecs` vectors of weights of type t (those of a second group stand `apart` bytes further on, their
-// sums PLAIN_BATCH rows) against several rows; the sums continue in sum[rows][16].
-INLINE float *plain_sum(float *sum, int r, int v) { return sum + v / HALVES * PLAIN_BATCH * LINEAR_ROWS + LINEAR_ROWS * r + LANES * (v % HALVES); }
 // One step of k, from value i of each row on.
 INLINE void plain_mac(tl_dtype t, int rows, int vecs, const uint8_t *g, size_t apart, int64_t i, bool odd, const float *const *a, VF acc[][PLAIN_VECS]) {
     UNROLL
@@ -83,8 +80,11 @@ INLINE void plain_mac(tl_dtype t, int rows, int vecs, const uint8_t *g, size_t a
     }
 }
 
+// `count` values of k of `vecs` vectors of weights of type t (those of a second group stand `apart` bytes further on, their
+// sums PLAIN_BATCH rows) against several rows; the sums continue in sum[rows][16].
+INLINE float *plain_sum(float *sum, int r, int v) { return sum + v / HALVES * PLAIN_BATCH * LINEAR_ROWS + LINEAR_ROWS * r + LANES * (v % HALVES); }
 INLINE void plain_tile(tl_dtype t, int rows, int vecs, const void *panel, size_t apart, int64_t count, const uint8_t *x, size_t stride, float *sum) {
-    const int steps = PLAIN_STEPS, each = steps * plain_step(t);
+    const int each = PLAIN_STEPS * plain_step(t);
     const uint8_t *g = panel;
     const float *a[TALL];
     VF acc[TALL][PLAIN_VECS];
@@ -96,7 +96,7 @@ INLINE void plain_tile(tl_dtype t, int rows, int vecs, const void *panel, size_t
     }
     for (; count >= each; count -= each) {
         UNROLL
-        for (int i = 0; i < steps; i++, g += plain_bytes(t)) {
+        for (int i = 0; i < PLAIN_STEPS; i++, g += plain_bytes(t)) {
             if (t != DT_F32) { // panels are in the cache already
                 UNROLL
                 for (int v = 0; v < vecs; v += HALVES) __builtin_prefetch(g + (size_t)(v / HALVES) * apart + 2 * AHEAD);

@@ -28,7 +28,7 @@ typedef struct sums {
 // What dots of part p begin with: -zero times the sum of the part's activations, whose two halves are at `sum`, times ACT_BASE if
 // `high`, and DOT_BIAS if `biased`.
 INLINE VI dot_start(tl_dtype t, int p, bool high, bool biased, const uint8_t *sum) {
-    int zero = (bits_of(t) == 8 ? ZERO_8 : zero_of(t)) * (high ? ACT_BASE : 1);
+    int zero = code_zero(t) * (high ? ACT_BASE : 1);
     uint32_t factor = (uint16_t)-zero, first = parts_of(t) == 1 || p == 0 ? factor : 0, second = parts_of(t) == 1 || p == 1 ? factor : 0;
     VI start = vi_splat(biased ? DOT_BIAS : 0);
     return zero ? vi_pair(start, sum, first | second << 16) : start;
@@ -48,7 +48,7 @@ INLINE sums part_dot(tl_dtype t, bool expanded, int rows, int planes, int span, 
     UNROLL
     for (int r = 0; r < n_rows; r++) {
         const uint8_t *sum = x[r / planes] + (planes == 1 ? 44 : r % planes ? 80 : 76);
-        VI start = dot_start(t, p, planes == 2 && r % 2 == 0 && high_scaled(t), planes == 1, sum);
+        VI start = dot_start(t, p, planes == 2 && r % 2 == 0 && int16_runs(t), planes == 1, sum);
         UNROLL
         for (int h = 0; h < span; h++) total.v[r][h] = start;
     }

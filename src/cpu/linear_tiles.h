@@ -149,7 +149,7 @@ enum { STEP_ANY, STEP_WHOLE, STEP_FIRST, STEPS }; // STEP_WHOLE: with sums that 
 // Blocks [b, b + n) as expand() makes them, codes signed.
 INLINE void tile_expand(tl_dtype t, const uint8_t *g, int64_t b, int64_t n, uint8_t *to) {
     expand(t, g, b, n, to);
-    int zero = bits_of(t) == 8 ? ZERO_8 : zero_of(t);
+    int zero = code_zero(t);
     for (; zero && n > 0; n--, to += EXPANDED)
         for (int i = 0; i < 512; i += 4 * LANES) vi_store(to + i, vi_sub8(vi_load(to + i), vi_splat((uint32_t)zero * 0x01010101)));
 }
@@ -232,6 +232,18 @@ static void tiles_panel(const tiles_call *c, const tile_panel *p, bool y, int64_
     if (y) tiles_out(c, p, n, n1, out_tile, out_group);
 }
 
+// Blocks [b, b + n) of rows as they lie to tiles, `apart` bytes apart; rows that are missing in the last one count for nothing.
+static void copy_rows(const tiles_call *c, int64_t b, int64_t n, uint8_t *to, size_t apart) {
+    size_t act = c->kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8), stride = act_bytes(c->kind, c->w->k);
+    int64_t r = 0;
+    for (; r < c->rows; r++) act_tile_put(c->kind, c->x + (size_t)r * stride + (size_t)b * act, n, to + (size_t)(r / TILE_ROWS) * apart, (int)(r % TILE_ROWS));
+    for (; r % TILE_ROWS; r++)
+        for (int64_t i = 0; i < n; i++) {
+            act_tile8 *t = (act_tile8 *)(void *)(to + (size_t)(r / TILE_ROWS) * apart + (size_t)i * act_tile_bytes(c->kind));
+            t->d[r % TILE_ROWS] = t->ds[r % TILE_ROWS] = 0;
+        }
+}
+
 // Groups of rows [n, n1) of W, up to TILE_BATCH rows of x.
 static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     _Alignas(64) uint8_t panel[TILE_GROUPS][PANEL * EXPANDED];
@@ -241,15 +253,14 @@ static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     const cpu_matrix *w = c->w;
     const struct tile_format *f = &tile_table[w->type];
     int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
-    size_t act = w->wide ? sizeof(act_q16) : sizeof(act_q8), stride = act_bytes(c->kind, w->k);
-    tile_panel p = {.step = f->step[w->wide], .e = panel[0], .x = copy[0], .stride = c->tiled ? TILE_ROWS * stride : sizeof copy[0], .block = act_tile_bytes(c->kind),
+    tile_panel p = {.step = f->step[w->wide], .e = panel[0], .x = copy[0], .stride = c->tiled ? TILE_ROWS * act_bytes(c->kind, w->k) : sizeof copy[0], .block = act_tile_bytes(c->kind),
                     .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum[0][0], .ring = ring};
     for (int64_t b = 0; b < blocks; b += PANEL) {
         p.n = blocks - b < PANEL ? blocks - b : PANEL;
         p.first = b == 0;
         for (int64_t i = 0; i < groups; i++) f->expand(linear_group(w, n + i * LINEAR_ROWS), b, p.n, panel[i]);
         if (c->tiled) p.x = c->x + (size_t)b * p.block;
-        for (int64_t r = 0; r < c->rows && !c->tiled; r++) act_tile_put(c->kind, c->x + (size_t)r * stride + (size_t)b * act, p.n, copy[r / TILE_ROWS], (int)(r % TILE_ROWS));
+        else copy_rows(c, b, p.n, copy[0], p.stride);
         tiles_panel(c, &p, b + p.n == blocks, n, n1);
     }
 }
