@@ -1,7 +1,8 @@
 // linear_amx.c - linear() for AMX: quantized weights by tiles of int8 for 16 rows and more, AVX-512 (linear_avx512.c) for what
 // linear_tiles.h leaves; bfloat16 by linear_bf16_amx.c.
 //
-// Instructions are written out: compilers' intrinsics (gcc 12) do not say that tiles read and write memory.
+// Instructions are written out: compilers' intrinsics (gcc 12) do not say that tiles read and write memory. The memory is named, not
+// all of it clobbered, so that pointers stay in registers between them.
 #include "cpu/linear_512.h"
 
 enum { ZERO_8 = 0 }; // Q8_0's codes stay signed
@@ -22,16 +23,22 @@ static void ti_begin(void) {
 
 static void ti_end(void) { tile_release(); }
 
-#define TI_LOAD(T, AT, STRIDE) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(AT), "r"((size_t)(STRIDE)) : "memory")
-#define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%0,%1,1)" : : "r"(out), "r"((size_t)64) : "memory")
-#define TI_DOT(C, A, B) __asm__ volatile("tilezero %%tmm" #C "\n\ttdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : : "memory")
+#define TI_LOAD(T, AT, STRIDE) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(AT), "r"((size_t)(STRIDE)), "m"(*(const uint8_t(*)[512])(AT)))
+#define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%1,%2,1)" : "=m"(*(int32_t(*)[256])out) : "r"(out), "r"((size_t)64))
+#define TI_DOT(C, A, B) __asm__ volatile("tilezero %%tmm" #C "\n\ttdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : )
+
+INLINE void ti_load_x(int which, const uint8_t *x) {
+    if (which == 0) TI_LOAD(4, x, ACT_BLOCK);
+    else TI_LOAD(5, x, ACT_BLOCK);
+}
+
+INLINE void ti_load_codes(int which, const uint8_t *codes) {
+    if (which == 0) TI_LOAD(6, codes, 64);
+    else TI_LOAD(7, codes, 64);
+}
 
 INLINE void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
-    (void)out;
-    if (slot == 0) TI_LOAD(4, x, ACT_BLOCK);
-    if (slot == 2) TI_LOAD(5, x, ACT_BLOCK);
-    if (slot == 0) TI_LOAD(6, codes, 64);
-    if (slot == 1) TI_LOAD(7, codes, 64);
+    (void)x, (void)codes, (void)out;
     switch (slot) {
     case 0: TI_DOT(0, 4, 6); break;
     case 1: TI_DOT(1, 4, 7); break;

@@ -8,6 +8,8 @@ static inline VI vi_mac(VI s, VI w, VI a) { return vdotq_s32(s, vreinterpretq_s8
 
 static void ti_begin(void) {}
 static void ti_end(void) {}
+static inline void ti_load_x(int which, const uint8_t *x) { (void)which, (void)x; }
+static inline void ti_load_codes(int which, const uint8_t *codes) { (void)which, (void)codes; }
 
 // Codes of lanes 4 q .. 4 q + 3 as the instruction wants them: pair[i][p] holds k = 8 i .. 8 i + 7 of lanes 4 q + 2 p, + 1.
 static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2]) {

@@ -1,9 +1,10 @@
 // linear_tiles.h - linear() over LINEAR_I16 with matrix tiles, for TILE_ROWS rows of x and more: included by linear_amx.c
 // and linear_i8mm.c (and by a test, in plain C) after linear_codes.h and these:
 //   ti_begin()   this thread's tiles become [16 rows, 32 int8] x [8, 16 lanes of 4 int8]
-//   ti_dot(slot, x, codes, out), ti_store(slot, out)   after both out[16 rows][16 lanes] = 16 rows of 32 int8 side by side at x
-//                times signed codes; `slot`: 2 * (which of two x) + which of two codes, new ones are read from memory with
-//                codes 0 and x 0 only; before ti_store() other slots may be used
+//   ti_load_x(i, x), ti_load_codes(i, codes)   tile i of two: 16 rows of 32 int8 side by side, or signed codes
+//   ti_dot(slot, x, codes, out), ti_store(slot, out)   after both out[16 rows][16 lanes] = tile of x times tile of codes, `slot`:
+//                2 * (which x) + which codes; both lie where they were loaded from, at x and codes; before ti_store() other slots
+//                may be used
 //   ti_end()     gives the tiles back
 //
 // An expanded block is a tile as it lies: 8 vectors of 16 lanes, 4 consecutive k each, less the format's zero. Rows of activations lie
@@ -14,9 +15,10 @@
 //
 // Two tiles of rows meet two groups at once, so that a tile that was loaded serves two products: loading is what costs most. Their
 // sums are too many for the registers: products of a job (a few blocks) wait in the first cache while the job before is scaled,
-// a piece at a time. Products and scaling take turns, so that little has to be in flight for both to be under way; a product is
-// stored when the next one has begun. Jobs follow each other without a break from one pair of groups to the next. What remains is
-// a matter of how few instructions there are: a step is a function of its own, where registers suffice.
+// a piece at a time. Products and scaling take turns, so that little has to be in flight for both to be under way. No product waits
+// for a tile: half a turn after one has begun, a tile for one of the next is loaded and the product before it stored. Jobs follow each
+// other without a break from one pair of groups to the next. What remains is a matter of how few instructions there are: a step is
+// a function of its own, where registers suffice.
 enum {
     TILE_ROWS = CPU_TILE, // fewer rows go to the vector kernels
     TILE_BATCH = 256,  // rows that meet an expanded panel; a multiple of 2 * TILE_ROWS
@@ -37,6 +39,8 @@ typedef struct tile_job {
     const uint8_t *e;    // the first group's first block, expanded; the second group's is a panel further on
     const uint8_t *x[2]; // each tile's first block
     float *sum;          // [2 tiles][TILE_GROUPS][16][16]
+    int tile, group;     // the first ones
+    int64_t b;           // the first block
     int64_t left;        // blocks, tiles and groups from these on: there may be fewer than a job takes
     int tiles, groups;
     bool first;          // sums begin at 0
@@ -47,38 +51,83 @@ INLINE bool product_there(bool wide, bool whole, const tile_job *j, int i) {
     return whole || ((wide || i / 4 < j->left) && i / 2 % 2 < j->tiles && i % 2 < j->groups);
 }
 
-INLINE void product_make(bool wide, bool whole, const tile_job *j, int i, int32_t *to) {
-    if (!product_there(wide, whole, j, i)) return;
-    const uint8_t *x = j->x[i / 2 % 2] + (size_t)(i / 4) * (wide ? offsetof(act_tile16, lo) : sizeof(act_tile8));
-    ti_dot(i % 4, x, j->e + (i % 2 * PANEL + (wide ? 0 : i / 4)) * EXPANDED, to + i * TILE_SUMS);
+INLINE const uint8_t *product_x(bool wide, const tile_job *j, int i) {
+    return j->x[i / 2 % 2] + (size_t)(i / 4) * (wide ? offsetof(act_tile16, lo) : sizeof(act_tile8));
 }
+INLINE const uint8_t *product_codes(bool wide, const tile_job *j, int i) { return j->e + (i % 2 * PANEL + (wide ? 0 : i / 4)) * EXPANDED; }
 
 INLINE void product_store(bool wide, bool whole, const tile_job *j, int i, int32_t *to) {
     if (product_there(wide, whole, j, i)) ti_store(i % 4, to + i * TILE_SUMS);
 }
 
-// Adds a block to the sums of a piece: PIECE_ROWS rows of PIECE_GROUPS groups. e: the first group's block; x: the tile's; r0: the first
-// row; dots: its own. The sums so far: 0, at `from` (a second group's TILE_SUMS further on), or in acc.
+// A step: products of `make`, to `to`, and the scaling of those of `scale`, at `dots`, in turn; NULL: there is none. next: the job
+// after `make`, or `make`.
+typedef struct tile_turns {
+    const tile_job *make, *next, *scale;
+    int32_t *to;
+    const int32_t *dots;
+} tile_turns;
+
+// The tile that the products after i are the first to need: each of the four of a block (or plane) takes the place of one that none
+// of them needs. Both planes meet the same codes.
+INLINE void product_load(bool wide, bool whole, const tile_turns *turns, int i) {
+    const tile_job *make = turns->make;
+    const int first = i % 4 < 2 ? i + 1 : i / 4 * 4 + 4; // the first product to need it
+    const bool of_x = i % 4 == 1 || i % 4 == 2, same = wide && !of_x && first >= 4;
+    if (first == JOB_PRODUCTS) {
+        if (of_x) ti_load_x(0, turns->next->x[0]);
+        else ti_load_codes(0, turns->next->e);
+    } else if (!same && product_there(wide, whole, make, first)) {
+        if (of_x) ti_load_x(first / 2 % 2, product_x(wide, make, first));
+        else ti_load_codes(first % 2, product_codes(wide, make, first));
+    }
+}
+
+// What is due of the products in a quarter of a turn.
+enum { QUARTERS = 4 };
+INLINE void products_due(bool wide, bool whole, const tile_turns *turns, int quarter) {
+    const int each = QUARTERS * PIECES * job_blocks(wide) / JOB_PRODUCTS, i = quarter / each;
+    const tile_job *make = turns->make;
+    if (!(whole || make)) return;
+    if (quarter % each == 0 && product_there(wide, whole, make, i))
+        ti_dot(i % 4, product_x(wide, make, i), product_codes(wide, make, i), turns->to + i * TILE_SUMS);
+    if (quarter % each != each / 2) return;
+    if (i) product_store(wide, whole, make, i - 1, turns->to);
+    product_load(wide, whole, turns, i);
+}
+
+// A turn that begins with `quarter`, of a step whose products are due: adds a block to the sums of a piece, PIECE_ROWS
+// rows of PIECE_GROUPS groups. e: the first group's block; x: the tile's; r0: the first row; dots: its own. The sums so far: 0, at
+// `from` (a second group's TILE_SUMS further on), or in acc.
 typedef enum { FROM_ZERO, FROM_MEMORY, FROM_ACC } piece_from;
 typedef VF piece_sums[PIECE_GROUPS][PIECE_ROWS][HALVES];
-INLINE void piece_block(tl_dtype t, bool wide, const uint8_t *e, const uint8_t *x, int r0, const int32_t *dots, piece_from so_far, const float *from, piece_sums acc) {
+INLINE void piece_block(tl_dtype t, bool wide, bool whole, const tile_turns *turns, int quarter, const uint8_t *e, const uint8_t *x, int r0,
+                        const int32_t *dots, piece_from so_far, const float *from, piece_sums acc) {
     const act_tile8 *a = (const act_tile8 *)(const void *)x; // act_tile16 begins so
+    const int part = PIECE_GROUPS * PIECE_ROWS / QUARTERS;
     UNROLL
     for (int i = 0; i < PIECE_GROUPS; i++) {
+        VF scale[HALVES], shift[HALVES], min[HALVES];
+        if (i == 0) products_due(wide, whole, turns, quarter);
         UNROLL
         for (int h = 0; h < HALVES; h++) {
             const uint8_t *at = e + i * (PANEL * EXPANDED) + 512 + 4 * LANES * h;
-            VF scale = vf_load(at), shift = shift_of(scale), min = has_min(t) ? vf_load(at + 64) : scale;
+            scale[h] = vf_load(at), shift[h] = shift_of(scale[h]), min[h] = has_min(t) ? vf_load(at + 64) : scale[h];
+        }
+        UNROLL
+        for (int r = 0; r < PIECE_ROWS; r++) {
+            const int row = i * PIECE_ROWS + r;
+            if (row && row % part == 0) products_due(wide, whole, turns, quarter + row / part);
             UNROLL
-            for (int r = 0; r < PIECE_ROWS; r++) {
+            for (int h = 0; h < HALVES; h++) {
                 int lane = i * TILE_SUMS + r * LINEAR_ROWS + LANES * h;
                 VI dot = vi_load(dots + lane), low = wide ? vi_load(dots + lane + 4 * TILE_SUMS) : dot;
-                VF u = scaled(t, wide, scale, shift, wide ? dot : vi_add(dot, vi_splat(DOT_BIAS)), low), *s = &acc[i][r][h];
+                VF u = scaled(t, wide, scale[h], shift[h], wide ? dot : vi_add(dot, vi_splat(DOT_BIAS)), low), *s = &acc[i][r][h];
                 vf_one d = vf_one_at(a->d + r0 + r);
                 if (so_far == FROM_ZERO) *s = vf_fma_one(d, u, vf_splat(0));
                 else if (so_far == FROM_MEMORY) *s = vf_fma(vf_bcast(a->d + r0 + r), u, vf_load(from + lane)); // one operand may be in memory
                 else *s = vf_fma_one(d, u, *s);
-                if (has_min(t)) *s = vf_fma_one(vf_one_at(a->ds + r0 + r), min, *s);
+                if (has_min(t)) *s = vf_fma_one(vf_one_at(a->ds + r0 + r), min[h], *s);
             }
         }
     }
@@ -92,55 +141,46 @@ INLINE void piece_keep(float *sum, piece_sums acc) {
     }
 }
 
-// Products of `make`, to `to`, and the scaling of those of `scale`, at `dots`, in turn; NULL: there is none. whole: both are there
-// with all they can have; first: sums begin with `scale`. A turn: block b of piece p if that is there, and the products that are due.
-typedef struct tile_turns {
-    const tile_job *make, *scale;
-    int32_t *to;
-    const int32_t *dots;
-} tile_turns;
-
-INLINE void tile_turn(tl_dtype t, bool wide, bool whole, bool first, bool there, const tile_turns *turns, int p, int b, piece_sums acc) {
-    const tile_job *make = turns->make, *scale = turns->scale;
-    const int turn = p * job_blocks(wide) + b, count = PIECES * job_blocks(wide), halves = TILE_ROWS / PIECE_ROWS;
-    const int tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, r0 = p % halves * PIECE_ROWS;
+INLINE void turn_without(bool wide, bool whole, const tile_turns *turns, int quarter) {
     UNROLL
-    for (int i = 0; i < JOB_PRODUCTS; i++) {
-        if (((i + 1) * count - 1) / JOB_PRODUCTS != turn || !(whole || make)) continue;
-        product_make(wide, whole, make, i, turns->to);
-        if (i) product_store(wide, whole, make, i - 1, turns->to);
-    }
-    if (!there || (!whole && b > 0 && b >= scale->left)) return;
-    piece_block(t, wide, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
-                turns->dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY,
-                scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + r0 * LINEAR_ROWS, acc);
+    for (int i = 0; i < QUARTERS; i++) products_due(wide, whole, turns, quarter + i);
 }
 
+// whole: both jobs are there with all they can have; first: sums begin with `scale`.
 INLINE void tile_step(tl_dtype t, bool wide, bool whole, bool first, const tile_turns *turns) {
     const tile_job *scale = turns->scale;
+    const int halves = TILE_ROWS / PIECE_ROWS, blocks = job_blocks(wide);
     UNROLL
     for (int p = 0; p < PIECES; p++) {
-        const int halves = TILE_ROWS / PIECE_ROWS, tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2;
+        const int tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, r0 = p % halves * PIECE_ROWS;
         bool there = whole || (scale && tile < scale->tiles && group < scale->groups);
+        float *sum = there ? scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + r0 * LINEAR_ROWS : NULL;
         piece_sums acc;
-        tile_turn(t, wide, whole, first, there, turns, p, 0, acc);
-        if (!wide) tile_turn(t, wide, whole, first, there, turns, p, 1, acc);
-        if (there)
-            piece_keep(scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + p % halves * PIECE_ROWS * LINEAR_ROWS, acc);
+        UNROLL
+        for (int b = 0; b < 2; b++) {
+            const int quarter = QUARTERS * (p * blocks + b);
+            if (b == blocks) break;
+            if (!there || (!whole && b && scale->left == 1)) turn_without(wide, whole, turns, quarter);
+            else
+                piece_block(t, wide, whole, turns, quarter, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
+                            turns->dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY, sum, acc);
+        }
+        if (there) piece_keep(sum, acc);
     }
     if (whole || turns->make) product_store(wide, whole, turns->make, JOB_PRODUCTS - 1, turns->to);
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
 typedef void tile_expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
-typedef void tile_step_fn(const tile_job *make, const tile_job *scale, int32_t *to, const int32_t *dots);
+typedef void tile_step_fn(const tile_job *make, const tile_job *next, const tile_job *scale, int32_t *to, const int32_t *dots);
 enum { STEP_ANY, STEP_WHOLE, STEP_FIRST, STEPS }; // STEP_WHOLE: with sums that go on; STEP_FIRST: whole as well, with those that begin
 
 #define TILE_EXPAND(T) \
     static void tile_expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { tile_expand(DT_##T, g, b, n, to); }
 #define TILE_STEP(NAME, T, WIDE, WHOLE, FIRST) \
-    static __attribute__((noinline)) void NAME##_##T##_##WIDE(const tile_job *make, const tile_job *scale, int32_t *to, const int32_t *dots) { \
-        tile_turns turns = {make, scale, to, dots};                                                                        \
+    static __attribute__((noinline)) void NAME##_##T##_##WIDE(const tile_job *make, const tile_job *next, const tile_job *scale, \
+                                                           int32_t *to, const int32_t *dots) {                             \
+        tile_turns turns = {make, next, scale, to, dots};                                                                  \
         tile_step(DT_##T, WIDE, WHOLE, FIRST, &turns);                                                                     \
     }
 #define TILE_STEPS(T, WIDE) \
@@ -207,29 +247,39 @@ static void tiles_out(const tiles_call *c, const tile_panel *p, int64_t n, int64
         }
 }
 
+// The job that begins with block b of tile t and group g. (Of two that are one pair the second may be missing.)
+INLINE void job_at(const tile_panel *p, int t, int g, int64_t b, tile_job *to) {
+    to->e = p->e + (size_t)(g * PANEL + b) * EXPANDED;
+    to->x[0] = p->x + (size_t)t * p->stride + (size_t)b * p->block;
+    to->x[1] = to->x[0] + p->stride;
+    to->sum = p->sum + (t * TILE_GROUPS + g) * TILE_SUMS;
+    to->tile = t, to->group = g, to->b = b;
+    to->tiles = p->tiles - t, to->groups = p->groups - g, to->left = p->n - b;
+    to->first = p->first && b == 0;
+}
+
 // y: the panel is the last one of k, its sums are complete.
 static void tiles_panel(const tiles_call *c, const tile_panel *p, bool y, int64_t n, int64_t n1) {
-    tile_job jobs[2], *last = NULL;
+    tile_job jobs[3], *make = jobs, *scale = NULL, *next = jobs + 1;
+    int32_t *to = p->ring, *dots = to + JOB_PRODUCTS * TILE_SUMS;
     bool was_whole = false;
-    int which = 0, out_tile = -1, out_group = 0; // a pair whose last job is still to be scaled
-    for (int t = 0; t < p->tiles; t += 2)
-        for (int g = 0; g < p->groups; g += 2) {
-            for (int64_t b = 0; b < p->n; b += p->blocks, which = 1 - which) {
-                tile_job *now = &jobs[which];
-                *now = (tile_job){.e = p->e + (size_t)(g * PANEL + b) * EXPANDED, .sum = p->sum + (t * TILE_GROUPS + g) * TILE_SUMS, .left = p->n - b,
-                                  .tiles = p->tiles - t, .groups = p->groups - g, .first = p->first && b == 0};
-                for (int i = 0; i < 2; i++) now->x[i] = p->x + (size_t)(t + i) * p->stride + (size_t)b * p->block;
-                bool whole = now->tiles > 1 && now->groups > 1 && now->left >= p->blocks;
-                int step = !whole || !was_whole ? STEP_ANY : last->first ? STEP_FIRST : STEP_WHOLE;
-                p->step[step](now, last, p->ring + which * JOB_PRODUCTS * TILE_SUMS, p->ring + (1 - which) * JOB_PRODUCTS * TILE_SUMS);
-                if (b == 0 && out_tile >= 0) tiles_out(c, p, n, n1, out_tile, out_group);
-                last = now;
-                was_whole = whole;
-            }
-            if (y) out_tile = t, out_group = g;
-        }
-    p->step[STEP_ANY](NULL, last, NULL, p->ring + (1 - which) * JOB_PRODUCTS * TILE_SUMS);
-    if (y) tiles_out(c, p, n, n1, out_tile, out_group);
+    job_at(p, 0, 0, 0, make);
+    ti_load_x(0, make->x[0]);
+    ti_load_codes(0, make->e);
+    for (;;) {
+        bool on = make->left > p->blocks, across = !on && make->groups > 2, more = on || across || make->tiles > 2;
+        if (more) job_at(p, make->tile + (on || across ? 0 : 2), on ? make->group : across ? make->group + 2 : 0, on ? make->b + p->blocks : 0, next);
+        bool whole = make->tiles > 1 && make->groups > 1 && make->left >= p->blocks;
+        p->step[!whole || !was_whole ? STEP_ANY : scale->first ? STEP_FIRST : STEP_WHOLE](make, more ? next : make, scale, to, dots);
+        if (y && scale && make->b == 0) tiles_out(c, p, n, n1, scale->tile, scale->group);
+        tile_job *was = scale ? scale : jobs + 2;
+        scale = make, make = next, next = was, was_whole = whole;
+        int32_t *made = to;
+        to = dots, dots = made;
+        if (!more) break;
+    }
+    p->step[STEP_ANY](NULL, NULL, scale, NULL, dots);
+    if (y) tiles_out(c, p, n, n1, scale->tile, scale->group);
 }
 
 // Blocks [b, b + n) of rows as they lie to tiles, `apart` bytes apart; rows that are missing in the last one count for nothing.

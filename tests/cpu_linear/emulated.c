@@ -98,12 +98,11 @@ static uint8_t loaded_x[2][16 * 32], loaded_codes[2][512];
 static int32_t slot_sums[4][16 * LANES];
 static void ti_begin(void) { tiles_on = true; }
 static void ti_end(void) { tiles_on = false; }
+static void ti_load_x(int i, const uint8_t *x) { memcpy(loaded_x[i], x, sizeof *loaded_x); }
+static void ti_load_codes(int i, const uint8_t *codes) { memcpy(loaded_codes[i], codes, sizeof *loaded_codes); }
 static void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
     TL_CHECK(tiles_on);
-    if (slot % 2 == 0) memcpy(loaded_x[slot / 2], x, sizeof *loaded_x);
-    if (slot / 2 == 0) memcpy(loaded_codes[slot % 2], codes, sizeof *loaded_codes);
-    x = loaded_x[slot / 2];
-    codes = loaded_codes[slot % 2];
+    TL_CHECK(memcmp(x, loaded_x[slot / 2], sizeof *loaded_x) == 0 && memcmp(codes, loaded_codes[slot % 2], sizeof *loaded_codes) == 0);
     for (int r = 0; r < 16; r++)
         for (int lane = 0; lane < LANES; lane++) {
             int32_t s = 0;
