@@ -138,13 +138,37 @@ INLINE void store_lanes(float *y, int64_t lanes, const VF *v) { // 16, or fewer 
     if (lanes < LINEAR_ROWS) memcpy(y, all, (size_t)lanes * sizeof *y);
 }
 
+// `blocks` file blocks of a group at *g against R rows; what memory is asked for in advance is at *far. The three kinds of pointers move on.
+INLINE void direct_blocks(tl_dtype t, int rows, bool wide, int blocks, const uint8_t **g, const uint8_t **far, const uint8_t *a[MOST], VF acc[][SPAN]) {
+    int bytes = block_bytes(t) * blocks, subs = subs_of(t) * blocks, part = bytes / subs;
+    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
+    UNROLL
+    for (int s = 0; s < subs; s++) {
+        const uint8_t *x[MOST];
+        UNROLL
+        for (int i = (s * part + 63) / 64 * 64; i < (s + 1) * part; i += 64) {
+            __builtin_prefetch(*far + i, 0, 1);
+            __builtin_prefetch(*g + DIRECT_NEAR + i);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) x[r] = a[r] + s * act;
+        block_mac(t, false, rows, wide, HALVES, *g + s / subs_of(t) * block_bytes(t), s % subs_of(t), x, acc);
+        KEEP_IN_MEMORY(acc, rows > 1);
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) a[r] += subs * act;
+    *g += bytes;
+    *far += bytes;
+}
+
 // Rows walk the groups one after the other: a single stream through memory, asked for in advance. That is what memory gives
 // fastest: the more so the longer the caller's range. It comes in two steps, since the first cache waits for few lines at a
 // time. There are `count` <= rows rows of x; the last one stands for what is missing.
 INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const uint8_t *x, size_t stride, int64_t count, float *y,
                    int64_t ldy, int64_t n0, int64_t n1) {
     const uint8_t *g = linear_group(w, n0), *end = linear_group(w, w->n + LINEAR_ROWS - 1), *a[MOST];
-    size_t act = wide ? sizeof(act_q16) : sizeof(act_q8);
+    int64_t blocks = w->k / (ACT_BLOCK * subs_of(t));
+    int turn = subs_of(t) == 1 ? 2 : 1; // blocks at a time: pointers and counts take as many instructions for two
     for (int64_t n = n0; n < n1; n += LINEAR_ROWS) {
         VF acc[MOST][SPAN];
         UNROLL
@@ -153,25 +177,13 @@ INLINE void direct(tl_dtype t, int rows, bool wide, const cpu_matrix *w, const u
             UNROLL
             for (int h = 0; h < HALVES; h++) acc[r][h] = vf_splat(0);
         }
-        for (int64_t b = 0; b < w->k / (ACT_BLOCK * subs_of(t)); b++, g += block_bytes(t)) {
-            bool enough = (size_t)(end - g) > DIRECT_FAR;
-            const uint8_t *far = g + (enough ? DIRECT_FAR : 0), *near = g + (enough ? DIRECT_NEAR : 0);
-            __asm__("" : "+r"(far), "+r"(near)); // else compilers keep every distance in a register
-            UNROLL
-            for (int s = 0; s < subs_of(t); s++) {
-                int part = block_bytes(t) / subs_of(t);
-                UNROLL
-                for (int i = 0; i < part; i += 64) {
-                    __builtin_prefetch(far + s * part + i, 0, 1);
-                    __builtin_prefetch(near + s * part + i);
-                }
-                block_mac(t, false, rows, wide, HALVES, g, s, a, acc);
-                KEEP_IN_MEMORY(acc, rows > 1);
-                UNROLL
-                for (int r = 0; r < rows; r++) a[r] += act;
-            }
-        }
-        for (int r = 0; r < count; r++) store_lanes(y + r * ldy + n - n0, n1 - n, acc[r]);
+        const uint8_t *far = g + ((size_t)(end - g) > DIRECT_FAR ? DIRECT_FAR : 0);
+        __asm__("" : "+r"(far)); // a pointer of its own: compilers would keep each such distance from g in a register
+        for (const uint8_t *stop = g + blocks / turn * turn * block_bytes(t); g != stop;) direct_blocks(t, rows, wide, turn, &g, &far, a, acc);
+        if (blocks % turn) direct_blocks(t, rows, wide, 1, &g, &far, a, acc);
+        UNROLL // (a loop over a number of rows that is not known would need all sums in memory)
+        for (int r = 0; r < rows; r++)
+            if (r < count) store_lanes(y + r * ldy + n - n0, n1 - n, acc[r]);
     }
 }
 
