@@ -109,6 +109,7 @@ typedef struct cpu_kernels {
     void (*map1)(int op, const float *a, float *dst, int64_t n);                 // op: a MAP1 row of map.def
     void (*map2)(int op, const float *a, const float *b, float *dst, int64_t n); // op: a MAP2 row of map.def
     void (*map2s)(int op, const float *a, float b, float *dst, int64_t n);       // b is one value
+    void (*gate)(int op, const float *a, const float *b, float *dst, int64_t n); // dst[i] = op(a[i]) b[i]; op: MAP_SILU or MAP_GELU
     // c[i, j] += sum_k a[i * lda + k] * b[k * ldb + j] (generic contractions after packing), float32
     void (*gemm)(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n, int64_t k);
     float (*dot)(const float *a, const float *b, int64_t n);

@@ -326,6 +326,14 @@ static void map2_step(int op, const float *x, const float *y, int64_t step, floa
 static void map2_ref(int op, const float *a, const float *b, float *dst, int64_t n) { map2_step(op, a, b, 1, dst, n); }
 static void map2s_ref(int op, const float *a, float b, float *dst, int64_t n) { map2_step(op, a, &b, 0, dst, n); }
 
+static void gate_ref(int op, const float *a, const float *b, float *dst, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float factor;
+        map1_ref(op, a + i, &factor, 1);
+        dst[i] = factor * b[i];
+    }
+}
+
 // ---- products --------------------------------------------------------------------------------------
 // Blocks of k that start at multiples of GEMM_K: a block's sum starts at 0 and is added to c.
 static void gemm_ref(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n,
@@ -360,6 +368,7 @@ void cpu_vec_ref(cpu_kernels *k) {
     k->map1 = map1_ref;
     k->map2 = map2_ref;
     k->map2s = map2s_ref;
+    k->gate = gate_ref;
     k->gemm = gemm_ref;
     k->dot = dot_ref;
     k->axpy = axpy_ref;

@@ -18,6 +18,7 @@ void cpu_vec_avx512(cpu_kernels *k) {
     k->map1 = V_NAME(map1);
     k->map2 = V_NAME(map2);
     k->map2s = V_NAME(map2s);
+    k->gate = V_NAME(gate);
     k->gemm = V_NAME(gemm);
     k->dot = V_NAME(dot);
     k->axpy = V_NAME(axpy);

@@ -48,16 +48,19 @@ static void apply(const plan *p, int op, operand a, operand b, operand c, float 
     }
 }
 
+// Elements [i, i + n) of operand e's run.
+static operand fetch_of(const plan *p, const kernel *k, const walk *w, int e, int64_t i, int64_t n, int thread) {
+    int64_t stride = walk_stride(w, e);
+    return fetch(p, &k->in[e], w->pos[e] + i * stride, stride, n, thread_temp(p, thread, e));
+}
+
 // Elements [c0, c1) of one run of a MAP.
 static void map_run(const plan *p, const kernel *k, const walk *w, int64_t c0, int64_t c1, int thread) {
     float *out = (float *)p->base[k->out] + w->out;
     for (int64_t i = c0; i < c1; i += RUN) {
         int64_t n = c1 - i < RUN ? c1 - i : RUN;
         operand v[3] = {{0}};
-        for (int e = 0; e < k->node->n_in; e++) {
-            int64_t stride = walk_stride(w, e);
-            v[e] = fetch(p, &k->in[e], w->pos[e] + i * stride, stride, n, thread_temp(p, thread, e));
-        }
+        for (int e = 0; e < k->node->n_in; e++) v[e] = fetch_of(p, k, w, e, i, n, thread);
         apply(p, k->node->sub, v[0], v[1], v[2], out + i, n, thread_temp(p, thread, TEMPS), thread_temp(p, thread, TEMPS + 1));
     }
 }
@@ -68,6 +71,14 @@ void run_map(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread)
 }
 
 // ---- FUSED: a postfix program on a stack of runs -------------------------------------------------
+// Is the result of instruction c, on top of the stack, multiplied next? By what is below (1 instruction) or by an operand that is
+// pushed first (2). 0: it is not, or the kernels have no loop for both.
+static int product_after(const fused_args *f, int c) {
+    if (f->code[c].op != MAP_SILU && f->code[c].op != MAP_GELU) return 0;
+    if (c + 1 < f->n && f->code[c + 1].op == MAP_MUL) return 1;
+    return c + 2 < f->n && f->code[c + 1].op == FUSED_PUSH && f->code[c + 2].op == MAP_MUL ? 2 : 0;
+}
+
 static void fused_run(const plan *p, const kernel *k, const walk *w, int64_t c0, int64_t c1, int thread) {
     const fused_args *f = k->args;
     float *out = (float *)p->base[k->out] + w->out;
@@ -78,8 +89,20 @@ static void fused_run(const plan *p, const kernel *k, const walk *w, int64_t c0,
         for (int c = 0; c < f->n; c++) {
             const ir_fused *in = &f->code[c];
             if (in->op == FUSED_PUSH) {
-                int64_t stride = walk_stride(w, in->arg);
-                stack[top++] = fetch(p, &k->in[in->arg], w->pos[in->arg] + i * stride, stride, n, thread_temp(p, thread, in->arg));
+                stack[top++] = fetch_of(p, k, w, in->arg, i, n, thread);
+                continue;
+            }
+            int more = product_after(f, c);
+            operand gate = {0};
+            if (more == 1) gate = stack[top - 2];
+            if (more == 2) gate = fetch_of(p, k, w, f->code[c + 1].arg, i, n, thread);
+            if (gate.v && stack[top - 1].v) {
+                const float *a = stack[top - 1].v;
+                if (more == 1) top--;
+                c += more;
+                float *dst = c + 1 == f->n ? out + i : thread_temp(p, thread, TEMPS + top - 1);
+                p->k->gate(in->op, a, gate.v, dst, n);
+                stack[top - 1] = (operand){.v = dst};
                 continue;
             }
             top -= map_arity[in->op];

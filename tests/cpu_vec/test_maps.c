@@ -153,6 +153,23 @@ static void rounded_operations(void **unused) { // equal to `ref` to the bit, an
     }
 }
 
+static void gated_products(void **unused) { // of `ref`'s map1 and map2, wherever they stand; results may overwrite arguments
+    (void)unused;
+    static const int gates[] = {MAP_SILU, MAP_GELU};
+    float a[BATCH], b[BATCH], want[BATCH];
+    EACH_TABLE(k) for (int i = 0; i < 2; i++) for (int n = 1; n < 80; n++) {
+        for (int j = 0; j < n; j++) a[j] = any_float(), b[j] = any_float();
+        table[0].map1(gates[i], a, want, n);
+        table[0].map2(MAP_MUL, want, b, want, n);
+        float *x = guard_floats(a, n), *y = guard_floats(b, n), *z = guard_floats(NULL, n);
+        k->gate(gates[i], x, y, z, n);
+        same_bits(z, want, n, k->isa, gates[i]);
+        k->gate(gates[i], x, y, i ? x : y, n);
+        same_bits(i ? x : y, want, n, k->isa, gates[i]);
+        guard_floats_free(x, n), guard_floats_free(y, n), guard_floats_free(z, n);
+    }
+}
+
 // An element's value is the same wherever it stands, nothing past the end is touched, and results may overwrite arguments.
 static void place_does_not_matter(void **unused) {
     (void)unused;
@@ -181,6 +198,7 @@ int main(void) {
         cmocka_unit_test(smooth_functions),
         cmocka_unit_test(gated_units),
         cmocka_unit_test(rounded_operations),
+        cmocka_unit_test(gated_products),
         cmocka_unit_test(place_does_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

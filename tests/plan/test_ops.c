@@ -190,6 +190,24 @@ static void test_fused(void **state) { // a chain over [p, 6, 50] with a value p
     bench_check(&b, "fused", false);
 }
 
+// Products with silu and gelu, which have a loop of their own: as first and as second factor, of operands, of results and of one value.
+static void test_gates(void **state) {
+    (void)state;
+    for (int which = 0; which < 10; which++) {
+        bench b;
+        bench_start(&b);
+        ir_node *x = rows(&b, 700), *y = rows(&b, 700);
+        map_op op = which % 2 ? MAP_GELU : MAP_SILU;
+        ir_node *gate = toy_map1(&b.g, op, which < 6 ? x : toy_map2(&b.g, MAP_SUB, x, ir_scalar(&b.g, 0.25)));
+        ir_node *by = which / 2 % 3 == 0 ? y : which / 2 % 3 == 1 ? toy_map2(&b.g, MAP_MAX, y, x) : ir_scalar(&b.g, 3);
+        ir_node *z = which / 2 == 4 ? toy_map2(&b.g, MAP_MUL, by, gate) : toy_map2(&b.g, MAP_MUL, gate, by);
+        output(&b, which % 3 ? z : toy_map2(&b.g, MAP_MUL, toy_map1(&b.g, MAP_NEG, y), z));
+        ir_rewrite(&b.g);
+        ir_fuse_maps(&b.g);
+        bench_check(&b, "gates", false);
+    }
+}
+
 // ---- contractions and folds ----------------------------------------------------------------------
 static void test_einsum(void **state) {
     (void)state;
@@ -422,7 +440,7 @@ static void test_leaves(void **state) { // outputs that no kernel computes
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_maps),   cmocka_unit_test(test_map_reads), cmocka_unit_test(test_flat),     cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_maps),   cmocka_unit_test(test_map_reads), cmocka_unit_test(test_flat),     cmocka_unit_test(test_fused), cmocka_unit_test(test_gates),
         cmocka_unit_test(test_einsum), cmocka_unit_test(test_reduce),    cmocka_unit_test(test_rows),     cmocka_unit_test(test_norms),
         cmocka_unit_test(test_gather), cmocka_unit_test(test_assemble),  cmocka_unit_test(test_scatter),  cmocka_unit_test(test_linear),
         cmocka_unit_test(test_embed),  cmocka_unit_test(test_leaves),
