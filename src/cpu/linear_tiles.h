@@ -44,6 +44,8 @@ typedef struct tile_job {
     int64_t left;        // blocks, tiles and groups from these on: there may be fewer than a job takes
     int tiles, groups;
     bool first;          // sums begin at 0
+    float *y;            // where they go when this job has made them complete, ldy apart; NULL: to `sum`
+    int64_t ldy;
 } tile_job;
 
 // Product i of a job is block i / 4's (plane i / 4 of the one block), tile i / 2 % 2's, group i % 2's. whole: it is there.
@@ -133,11 +135,12 @@ INLINE void piece_block(tl_dtype t, bool wide, bool whole, const tile_turns *tur
     }
 }
 
-INLINE void piece_keep(float *sum, piece_sums acc) {
+// To rows `apart` apart, those of a second group `groups` further on.
+INLINE void piece_keep(float *to, int64_t apart, int64_t groups, piece_sums acc) {
     UNROLL
-    for (int i = 0; i < PIECE_GROUPS; i++) {
+    for (int r = 0; r < PIECE_ROWS; r++, to += apart) {
         UNROLL
-        for (int r = 0; r < PIECE_ROWS * HALVES; r++) vf_store(sum + i * TILE_SUMS + r / HALVES * LINEAR_ROWS + r % HALVES * LANES, acc[i][r / HALVES][r % HALVES]);
+        for (int i = 0; i < PIECE_GROUPS * HALVES; i++) vf_store(to + i / HALVES * groups + i % HALVES * LANES, acc[i / HALVES][r][i % HALVES]);
     }
 }
 
@@ -165,7 +168,9 @@ INLINE void tile_step(tl_dtype t, bool wide, bool whole, bool first, const tile_
                 piece_block(t, wide, whole, turns, quarter, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
                             turns->dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY, sum, acc);
         }
-        if (there) piece_keep(sum, acc);
+        if (!there) continue;
+        if (scale->y) piece_keep(scale->y + (tile * TILE_ROWS + r0) * scale->ldy + group * LINEAR_ROWS, scale->ldy, LINEAR_ROWS, acc);
+        else piece_keep(sum, LINEAR_ROWS, TILE_SUMS, acc);
     }
     if (whole || turns->make) product_store(wide, whole, turns->make, JOB_PRODUCTS - 1, turns->to);
 }
@@ -229,11 +234,14 @@ typedef struct tile_panel {
     int tiles, groups, blocks; // blocks: that a job takes
     int64_t n;
     bool first;           // sums begin at 0
+    float *y;             // the first group's output, if the sums are complete with this panel, else NULL
+    int64_t ldy;
+    int64_t whole_tiles, whole_groups; // how many have all rows, all lanes
     float *sum;           // [tiles][TILE_GROUPS][16][16]
     int32_t *ring;        // [2][JOB_PRODUCTS][TILE_SUMS]
 } tile_panel;
 
-// Sums of two groups and two tiles, complete, to [n, n1) of y.
+// Sums of two groups and two tiles of which not all are there, complete, to [n, n1) of y.
 static void tiles_out(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1, int tile, int group) {
     for (int t = tile; t < tile + 2 && t < p->tiles; t++)
         for (int g = group; g < group + 2 && g < p->groups; g++) {
@@ -256,10 +264,11 @@ INLINE void job_at(const tile_panel *p, int t, int g, int64_t b, tile_job *to) {
     to->tile = t, to->group = g, to->b = b;
     to->tiles = p->tiles - t, to->groups = p->groups - g, to->left = p->n - b;
     to->first = p->first && b == 0;
+    to->y = p->y && to->left <= p->blocks && t + 2 <= p->whole_tiles && g + 2 <= p->whole_groups ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
+    to->ldy = p->ldy;
 }
 
-// y: the panel is the last one of k, its sums are complete.
-static void tiles_panel(const tiles_call *c, const tile_panel *p, bool y, int64_t n, int64_t n1) {
+static void tiles_panel(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1) {
     tile_job jobs[3], *make = jobs, *scale = NULL, *next = jobs + 1;
     int32_t *to = p->ring, *dots = to + JOB_PRODUCTS * TILE_SUMS;
     bool was_whole = false;
@@ -271,7 +280,7 @@ static void tiles_panel(const tiles_call *c, const tile_panel *p, bool y, int64_
         if (more) job_at(p, make->tile + (on || across ? 0 : 2), on ? make->group : across ? make->group + 2 : 0, on ? make->b + p->blocks : 0, next);
         bool whole = make->tiles > 1 && make->groups > 1 && make->left >= p->blocks;
         p->step[!whole || !was_whole ? STEP_ANY : scale->first ? STEP_FIRST : STEP_WHOLE](make, more ? next : make, scale, to, dots);
-        if (y && scale && make->b == 0) tiles_out(c, p, n, n1, scale->tile, scale->group);
+        if (p->y && scale && !scale->y && make->b == 0) tiles_out(c, p, n, n1, scale->tile, scale->group);
         tile_job *was = scale ? scale : jobs + 2;
         scale = make, make = next, next = was, was_whole = whole;
         int32_t *made = to;
@@ -279,7 +288,7 @@ static void tiles_panel(const tiles_call *c, const tile_panel *p, bool y, int64_
         if (!more) break;
     }
     p->step[STEP_ANY](NULL, NULL, scale, NULL, dots);
-    if (y) tiles_out(c, p, n, n1, scale->tile, scale->group);
+    if (p->y && !scale->y) tiles_out(c, p, n, n1, scale->tile, scale->group);
 }
 
 // Blocks [b, b + n) of rows as they lie to tiles, `apart` bytes apart; rows that are missing in the last one count for nothing.
@@ -304,14 +313,16 @@ static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     const struct tile_format *f = &tile_table[w->type];
     int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     tile_panel p = {.step = f->step[w->wide], .e = panel[0], .x = copy[0], .stride = c->tiled ? TILE_ROWS * act_bytes(c->kind, w->k) : sizeof copy[0], .block = act_tile_bytes(c->kind),
-                    .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum[0][0], .ring = ring};
+                    .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum[0][0], .ring = ring,
+                    .ldy = c->ldy, .whole_tiles = c->rows / TILE_ROWS, .whole_groups = (n1 - n) / LINEAR_ROWS};
     for (int64_t b = 0; b < blocks; b += PANEL) {
         p.n = blocks - b < PANEL ? blocks - b : PANEL;
         p.first = b == 0;
         for (int64_t i = 0; i < groups; i++) f->expand(linear_group(w, n + i * LINEAR_ROWS), b, p.n, panel[i]);
         if (c->tiled) p.x = c->x + (size_t)b * p.block;
         else copy_rows(c, b, p.n, copy[0], p.stride);
-        tiles_panel(c, &p, b + p.n == blocks, n, n1);
+        p.y = b + p.n == blocks ? c->y + n : NULL;
+        tiles_panel(c, &p, n, n1);
     }
 }
 
