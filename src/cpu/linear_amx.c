@@ -11,12 +11,12 @@ static inline VI vi_s8(VI w) { return w; }
 #include "cpu/linear_codes.h"
 #include "cpu/linear_tile.h"
 
-// Tiles 0 to 3: sums of a slot each; 4, 5: activations; 6, 7: codes.
+// Tiles 0, 1: sums of a slot each; 2, 3: activations; 4 to 7: codes.
 static void ti_begin(void) {
     tile_config c = {.palette = 1};
     for (int i = 0; i < 8; i++) {
-        c.rows[i] = (uint8_t)(i < 6 ? 16 : 8);
-        c.colsb[i] = (uint16_t)(i == 4 || i == 5 ? 32 : 64);
+        c.rows[i] = (uint8_t)(i < 4 ? 16 : 8);
+        c.colsb[i] = (uint16_t)(i == 2 || i == 3 ? 32 : 64);
     }
     tile_configure(&c);
 }
@@ -27,33 +27,45 @@ static void ti_end(void) { tile_release(); }
 #define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%1,%2,1)" : "=m"(*(int32_t(*)[256])out) : "r"(out), "r"((size_t)64))
 #define TI_DOT(C, A, B) __asm__ volatile("tilezero %%tmm" #C "\n\ttdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : )
 
-INLINE void ti_load_x(int which, const uint8_t *x) {
-    if (which == 0) TI_LOAD(4, x, ACT_BLOCK);
-    else TI_LOAD(5, x, ACT_BLOCK);
+INLINE void ti_load_x(int i, const uint8_t *x) {
+    if (i == 0) TI_LOAD(2, x, ACT_BLOCK);
+    else TI_LOAD(3, x, ACT_BLOCK);
 }
 
-INLINE void ti_load_codes(int which, const uint8_t *codes) {
-    if (which == 0) TI_LOAD(6, codes, 64);
-    else TI_LOAD(7, codes, 64);
+INLINE void ti_load_codes(int i, const uint8_t *codes) {
+    switch (i) {
+    case 0: TI_LOAD(4, codes, 64); break;
+    case 1: TI_LOAD(5, codes, 64); break;
+    case 2: TI_LOAD(6, codes, 64); break;
+    default: TI_LOAD(7, codes, 64);
+    }
 }
 
-INLINE void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+INLINE void ti_dot(int slot, int i, const uint8_t *x, int j, const uint8_t *codes, int32_t *out) {
     (void)x, (void)codes, (void)out;
-    switch (slot) {
-    case 0: TI_DOT(0, 4, 6); break;
-    case 1: TI_DOT(1, 4, 7); break;
-    case 2: TI_DOT(2, 5, 6); break;
-    default: TI_DOT(3, 5, 7);
+    switch (8 * slot + 4 * i + j) {
+    case 0: TI_DOT(0, 2, 4); break;
+    case 1: TI_DOT(0, 2, 5); break;
+    case 2: TI_DOT(0, 2, 6); break;
+    case 3: TI_DOT(0, 2, 7); break;
+    case 4: TI_DOT(0, 3, 4); break;
+    case 5: TI_DOT(0, 3, 5); break;
+    case 6: TI_DOT(0, 3, 6); break;
+    case 7: TI_DOT(0, 3, 7); break;
+    case 8: TI_DOT(1, 2, 4); break;
+    case 9: TI_DOT(1, 2, 5); break;
+    case 10: TI_DOT(1, 2, 6); break;
+    case 11: TI_DOT(1, 2, 7); break;
+    case 12: TI_DOT(1, 3, 4); break;
+    case 13: TI_DOT(1, 3, 5); break;
+    case 14: TI_DOT(1, 3, 6); break;
+    default: TI_DOT(1, 3, 7);
     }
 }
 
 INLINE void ti_store(int slot, int32_t *out) {
-    switch (slot) {
-    case 0: TI_STORE(0); break;
-    case 1: TI_STORE(1); break;
-    case 2: TI_STORE(2); break;
-    default: TI_STORE(3);
-    }
+    if (slot == 0) TI_STORE(0);
+    else TI_STORE(1);
 }
 
 #include "cpu/linear_tiles.h"

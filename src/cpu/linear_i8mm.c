@@ -8,8 +8,8 @@ static inline VI vi_mac(VI s, VI w, VI a) { return vdotq_s32(s, vreinterpretq_s8
 
 static void ti_begin(void) {}
 static void ti_end(void) {}
-static inline void ti_load_x(int which, const uint8_t *x) { (void)which, (void)x; }
-static inline void ti_load_codes(int which, const uint8_t *codes) { (void)which, (void)codes; }
+static inline void ti_load_x(int i, const uint8_t *x) { (void)i, (void)x; }
+static inline void ti_load_codes(int i, const uint8_t *codes) { (void)i, (void)codes; }
 
 // Codes of lanes 4 q .. 4 q + 3 as the instruction wants them: pair[i][p] holds k = 8 i .. 8 i + 7 of lanes 4 q + 2 p, + 1.
 static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2]) {
@@ -21,8 +21,8 @@ static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2])
     }
 }
 
-static inline void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
-    (void)slot;
+static inline void ti_dot(int slot, int i, const uint8_t *x, int j, const uint8_t *codes, int32_t *out) {
+    (void)slot, (void)i, (void)j;
     for (int q = 0; q < 4; q++) {
         int8x16_t pair[4][2];
         lane_pairs(codes, q, pair);

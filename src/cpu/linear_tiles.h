@@ -1,10 +1,9 @@
 // linear_tiles.h - linear() over LINEAR_I16 with matrix tiles, for TILE_ROWS rows of x and more: included by linear_amx.c
 // and linear_i8mm.c (and by a test, in plain C) after linear_codes.h and these:
 //   ti_begin()   this thread's tiles become [16 rows, 32 int8] x [8, 16 lanes of 4 int8]
-//   ti_load_x(i, x), ti_load_codes(i, codes)   tile i of two: 16 rows of 32 int8 side by side, or signed codes
-//   ti_dot(slot, x, codes, out), ti_store(slot, out)   after both out[16 rows][16 lanes] = tile of x times tile of codes, `slot`:
-//                2 * (which x) + which codes; both lie where they were loaded from, at x and codes; before ti_store() other slots
-//                may be used
+//   ti_load_x(i, x), ti_load_codes(i, codes)   x i of two: 16 rows of 32 int8 side by side; codes i of four, signed
+//   ti_dot(slot, i, x, j, codes, out), ti_store(slot, out)   after both out[16 rows][16 lanes] = x i times codes j, which lie where
+//                they were loaded from, at x and codes; slot: one of two, a product begins in one while the other one's is stored
 //   ti_end()     gives the tiles back
 //
 // An expanded block is a tile as it lies: 8 vectors of 16 lanes, 4 consecutive k each, less the format's zero. Rows of activations lie
@@ -14,19 +13,21 @@
 // it, gained nothing on Sapphire Rapids and stay with the vector kernels.
 //
 // Two tiles of rows meet two groups at once, so that a tile that was loaded serves two products: loading is what costs most. Their
-// sums are too many for the registers: products of a job (a few blocks) wait in the first cache while the job before is scaled,
-// a piece at a time. Products and scaling take turns, so that little has to be in flight for both to be under way. No product waits
-// for a tile: half a turn after one has begun, a tile for one of the next is loaded and the product before it stored. Jobs follow each
-// other without a break from one pair of groups to the next. What remains is a matter of how few instructions there are: a step is
-// a function of its own, where registers suffice.
+// sums are too many for the registers: a job's products (of a few blocks) wait in the first cache until they are scaled, a piece at a
+// time, and there as little as can be (a neighbour on the core's other thread takes half of it): a ring of one job's products,
+// whose places are free again before the next job needs them. Products and scaling take turns, so that little has to be in flight for
+// both to be under way. No product waits for a tile: half a turn after one has begun, a tile for one of the next is loaded and the
+// product before it stored. Jobs follow each other without a break from one pair of groups to the next. What remains is a matter of
+// how few instructions there are: a step is a function of its own, where registers suffice.
 enum {
     TILE_ROWS = CPU_TILE, // fewer rows go to the vector kernels
     TILE_BATCH = 256,  // rows that meet an expanded panel; a multiple of 2 * TILE_ROWS
     TILE_GROUPS = 16,  // groups expanded together, an even number
-    JOB_PRODUCTS = 8,  // 4 for each block and plane
+    JOB_PRODUCTS = 8,  // 4 of each tile: of two groups and two blocks, or planes of one
     PIECE_ROWS = LANES < 16 ? 4 : 8,   // rows and
     PIECE_GROUPS = LANES < 16 ? 1 : 2, // groups whose float sums are in registers together
     PIECES = 2 * TILE_ROWS / PIECE_ROWS * 2 / PIECE_GROUPS,
+    PIECES_LATER = PIECES / 2, // a tile is scaled while the next one's products are made
     TILE_CHUNK = 32,   // blocks of a row that are quantized before they go to their tile
 };
 enum { TILE_SUMS = TILE_ROWS * LINEAR_ROWS };
@@ -38,50 +39,64 @@ INLINE int job_blocks(bool wide) { return wide ? 1 : 2; }
 typedef struct tile_job {
     const uint8_t *e;    // the first group's first block, expanded; the second group's is a panel further on
     const uint8_t *x[2]; // each tile's first block
-    float *sum;          // [2 tiles][TILE_GROUPS][16][16]
+    const float *from;   // the sums so far, as they lie at `sum`, or zeros
+    float *sum;          // [2 tiles][2 groups][16][16]
     int tile, group;     // the first ones
     int64_t b;           // the first block
     int64_t left;        // blocks, tiles and groups from these on: there may be fewer than a job takes
     int tiles, groups;
-    bool first;          // sums begin at 0
-    float *y;            // where they go when this job has made them complete, ldy apart; NULL: to `sum`
+    float *y;            // where sums go when this job has made them complete, ldy apart; NULL: to `sum`
     int64_t ldy;
 } tile_job;
 
-// Product i of a job is block i / 4's (plane i / 4 of the one block), tile i / 2 % 2's, group i % 2's. whole: it is there.
+// Product i of a job is tile i / 4's, block i % 4 / 2's (or that plane's of the one block), group i % 2's. whole: it is there.
 INLINE bool product_there(bool wide, bool whole, const tile_job *j, int i) {
-    return whole || ((wide || i / 4 < j->left) && i / 2 % 2 < j->tiles && i % 2 < j->groups);
+    return whole || (i / 4 < j->tiles && (wide || i % 4 / 2 < j->left) && i % 2 < j->groups);
 }
-
 INLINE const uint8_t *product_x(bool wide, const tile_job *j, int i) {
-    return j->x[i / 2 % 2] + (size_t)(i / 4) * (wide ? offsetof(act_tile16, lo) : sizeof(act_tile8));
+    return j->x[i / 4] + (size_t)(i % 4 / 2) * (wide ? offsetof(act_tile16, lo) : sizeof(act_tile8));
 }
-INLINE const uint8_t *product_codes(bool wide, const tile_job *j, int i) { return j->e + (i % 2 * PANEL + (wide ? 0 : i / 4)) * EXPANDED; }
+INLINE const uint8_t *product_codes(bool wide, const tile_job *j, int i) { return j->e + (i % 2 * PANEL + (wide ? 0 : i % 4 / 2)) * EXPANDED; }
+INLINE int x_of(int i) { return i % 4 / 2; } // the loaded tiles that it needs
+INLINE int codes_of(bool wide, int i) { return wide ? i % 2 : i % 4; }
 
-INLINE void product_store(bool wide, bool whole, const tile_job *j, int i, int32_t *to) {
-    if (product_there(wide, whole, j, i)) ti_store(i % 4, to + i * TILE_SUMS);
+INLINE void product_store(bool wide, bool whole, const tile_job *j, int i, int32_t *ring) {
+    if (product_there(wide, whole, j, i)) ti_store(i % 2, ring + i * TILE_SUMS);
+}
+INLINE void product_load_x(bool wide, bool whole, const tile_job *j, int i) {
+    if (product_there(wide, whole, j, i)) ti_load_x(x_of(i), product_x(wide, j, i));
+}
+INLINE void product_load_codes(bool wide, bool whole, const tile_job *j, int i) {
+    if (product_there(wide, whole, j, i)) ti_load_codes(codes_of(wide, i), product_codes(wide, j, i));
 }
 
-// A step: products of `make`, to `to`, and the scaling of those of `scale`, at `dots`, in turn; NULL: there is none. next: the job
-// after `make`, or `make`.
+// A step: products of `make` and the scaling of its first pieces and of the last ones of `scale`, the job before, in turn; NULL: there
+// is none. next: the job after `make`, or `make`.
 typedef struct tile_turns {
     const tile_job *make, *next, *scale;
-    int32_t *to;
-    const int32_t *dots;
+    int32_t *ring; // [JOB_PRODUCTS][16][16]
 } tile_turns;
 
-// The tile that the products after i are the first to need: each of the four of a block (or plane) takes the place of one that none
-// of them needs. Both planes meet the same codes.
+// What products of a job need before any of them.
+INLINE void first_loads(bool wide, const tile_job *j) {
+    product_load_x(wide, false, j, 0);
+    product_load_codes(wide, false, j, 0);
+    product_load_codes(wide, false, j, 1);
+    if (!wide) product_load_x(wide, false, j, 2);
+}
+
+// The tile that is loaded when product i has begun, in the place of one that later products do not need.
 INLINE void product_load(bool wide, bool whole, const tile_turns *turns, int i) {
-    const tile_job *make = turns->make;
-    const int first = i % 4 < 2 ? i + 1 : i / 4 * 4 + 4; // the first product to need it
-    const bool of_x = i % 4 == 1 || i % 4 == 2, same = wide && !of_x && first >= 4;
-    if (first == JOB_PRODUCTS) {
-        if (of_x) ti_load_x(0, turns->next->x[0]);
-        else ti_load_codes(0, turns->next->e);
-    } else if (!same && product_there(wide, whole, make, first)) {
-        if (of_x) ti_load_x(first / 2 % 2, product_x(wide, make, first));
-        else ti_load_codes(first % 2, product_codes(wide, make, first));
+    const tile_job *make = turns->make, *next = turns->next;
+    switch (i) {
+    case 0: wide ? product_load_x(wide, whole, make, 2) : product_load_codes(wide, whole, make, 2); break;
+    case 1: product_load_x(wide, whole, make, 4); break;
+    case 2: if (!wide) product_load_codes(wide, whole, make, 3); break;
+    case 3: product_load_x(wide, whole, make, 6); break;
+    case 4: if (!wide) product_load_codes(wide, true, next, 0); break;
+    case 5: product_load_x(wide, true, next, 0); break;
+    case 6: product_load_codes(wide, wide, next, wide ? 0 : 1); break;
+    default: wide ? product_load_codes(wide, false, next, 1) : product_load_x(wide, false, next, 2);
     }
 }
 
@@ -92,19 +107,18 @@ INLINE void products_due(bool wide, bool whole, const tile_turns *turns, int qua
     const tile_job *make = turns->make;
     if (!(whole || make)) return;
     if (quarter % each == 0 && product_there(wide, whole, make, i))
-        ti_dot(i % 4, product_x(wide, make, i), product_codes(wide, make, i), turns->to + i * TILE_SUMS);
+        ti_dot(i % 2, x_of(i), product_x(wide, make, i), codes_of(wide, i), product_codes(wide, make, i), turns->ring + i * TILE_SUMS);
     if (quarter % each != each / 2) return;
-    if (i) product_store(wide, whole, make, i - 1, turns->to);
+    if (i) product_store(wide, whole, make, i - 1, turns->ring);
     product_load(wide, whole, turns, i);
 }
 
-// A turn that begins with `quarter`, of a step whose products are due: adds a block to the sums of a piece, PIECE_ROWS
-// rows of PIECE_GROUPS groups. e: the first group's block; x: the tile's; r0: the first row; dots: its own. The sums so far: 0, at
-// `from` (a second group's TILE_SUMS further on), or in acc.
-typedef enum { FROM_ZERO, FROM_MEMORY, FROM_ACC } piece_from;
+// A turn that begins with `quarter`, of a step whose products are due: adds a block to the sums of a piece, PIECE_ROWS rows of
+// PIECE_GROUPS groups. e: the first group's block; x: the tile's; r0: the first row; dots: its own, a second plane's 2 * TILE_SUMS further
+// on. The sums so far are at `from` if the piece begins, a second group's TILE_SUMS further on, else in acc.
 typedef VF piece_sums[PIECE_GROUPS][PIECE_ROWS][HALVES];
 INLINE void piece_block(tl_dtype t, bool wide, bool whole, const tile_turns *turns, int quarter, const uint8_t *e, const uint8_t *x, int r0,
-                        const int32_t *dots, piece_from so_far, const float *from, piece_sums acc) {
+                        const int32_t *dots, bool begins, const float *from, piece_sums acc) {
     const act_tile8 *a = (const act_tile8 *)(const void *)x; // act_tile16 begins so
     const int part = PIECE_GROUPS * PIECE_ROWS / QUARTERS;
     UNROLL
@@ -123,12 +137,10 @@ INLINE void piece_block(tl_dtype t, bool wide, bool whole, const tile_turns *tur
             UNROLL
             for (int h = 0; h < HALVES; h++) {
                 int lane = i * TILE_SUMS + r * LINEAR_ROWS + LANES * h;
-                VI dot = vi_load(dots + lane), low = wide ? vi_load(dots + lane + 4 * TILE_SUMS) : dot;
+                VI dot = vi_load(dots + lane), low = wide ? vi_load(dots + lane + 2 * TILE_SUMS) : dot;
                 VF u = scaled(t, wide, scale[h], shift[h], wide ? dot : vi_add(dot, vi_splat(DOT_BIAS)), low), *s = &acc[i][r][h];
-                vf_one d = vf_one_at(a->d + r0 + r);
-                if (so_far == FROM_ZERO) *s = vf_fma_one(d, u, vf_splat(0));
-                else if (so_far == FROM_MEMORY) *s = vf_fma(vf_bcast(a->d + r0 + r), u, vf_load(from + lane)); // one operand may be in memory
-                else *s = vf_fma_one(d, u, *s);
+                if (begins) *s = vf_fma(vf_bcast(a->d + r0 + r), u, vf_load(from + lane)); // one operand may be in memory
+                else *s = vf_fma_one(vf_one_at(a->d + r0 + r), u, *s);
                 if (has_min(t)) *s = vf_fma_one(vf_one_at(a->ds + r0 + r), min[h], *s);
             }
         }
@@ -144,52 +156,52 @@ INLINE void piece_keep(float *to, int64_t apart, int64_t groups, piece_sums acc)
     }
 }
 
-INLINE void turn_without(bool wide, bool whole, const tile_turns *turns, int quarter) {
+INLINE void turns_without(bool wide, bool whole, const tile_turns *turns, int quarter, int count) {
     UNROLL
-    for (int i = 0; i < QUARTERS; i++) products_due(wide, whole, turns, quarter + i);
+    for (int i = 0; i < 2 * QUARTERS; i++)
+        if (i < count * QUARTERS) products_due(wide, whole, turns, quarter + i);
 }
 
-// whole: both jobs are there with all they can have; first: sums begin with `scale`.
-INLINE void tile_step(tl_dtype t, bool wide, bool whole, bool first, const tile_turns *turns) {
-    const tile_job *scale = turns->scale;
+// whole: both jobs are there with all they can have.
+INLINE void tile_step(tl_dtype t, bool wide, bool whole, const tile_turns *turns) {
     const int halves = TILE_ROWS / PIECE_ROWS, blocks = job_blocks(wide);
     UNROLL
-    for (int p = 0; p < PIECES; p++) {
-        const int tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, r0 = p % halves * PIECE_ROWS;
-        bool there = whole || (scale && tile < scale->tiles && group < scale->groups);
-        float *sum = there ? scale->sum + (tile * TILE_GROUPS + group) * TILE_SUMS + r0 * LINEAR_ROWS : NULL;
+    for (int i = 0; i < PIECES; i++) {
+        const tile_job *scale = i < PIECES_LATER ? turns->scale : turns->make;
+        const int p = (i + PIECES - PIECES_LATER) % PIECES, tile = p / (PIECES / 2), group = PIECE_GROUPS == 2 ? 0 : p / halves % 2, r0 = p % halves * PIECE_ROWS;
+        const int quarter = QUARTERS * i * blocks, at = (2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS;
+        if (!whole && (!scale || tile >= scale->tiles || group >= scale->groups)) {
+            turns_without(wide, whole, turns, quarter, blocks);
+            continue;
+        }
         piece_sums acc;
         UNROLL
         for (int b = 0; b < 2; b++) {
-            const int quarter = QUARTERS * (p * blocks + b);
             if (b == blocks) break;
-            if (!there || (!whole && b && scale->left == 1)) turn_without(wide, whole, turns, quarter);
+            if (!whole && b && scale->left == 1) turns_without(wide, whole, turns, quarter + QUARTERS, 1);
             else
-                piece_block(t, wide, whole, turns, quarter, scale->e + (group * PANEL + b) * EXPANDED, scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
-                            turns->dots + (4 * b + 2 * tile + group) * TILE_SUMS + r0 * LINEAR_ROWS, b ? FROM_ACC : first ? FROM_ZERO : FROM_MEMORY, sum, acc);
+                piece_block(t, wide, whole, turns, quarter + QUARTERS * b, scale->e + (group * PANEL + b) * EXPANDED,
+                            scale->x[tile] + (size_t)b * act_tile_bytes(tile_kind(wide)), r0,
+                            turns->ring + (4 * tile + 2 * b + group) * TILE_SUMS + r0 * LINEAR_ROWS, b == 0, scale->from + at, acc);
         }
-        if (!there) continue;
         if (scale->y) piece_keep(scale->y + (tile * TILE_ROWS + r0) * scale->ldy + group * LINEAR_ROWS, scale->ldy, LINEAR_ROWS, acc);
-        else piece_keep(sum, LINEAR_ROWS, TILE_SUMS, acc);
+        else piece_keep(scale->sum + at, LINEAR_ROWS, TILE_SUMS, acc);
     }
-    if (whole || turns->make) product_store(wide, whole, turns->make, JOB_PRODUCTS - 1, turns->to);
+    if (whole || turns->make) product_store(wide, whole, turns->make, JOB_PRODUCTS - 1, turns->ring);
 }
 
 // ---- instances -----------------------------------------------------------------------------------------
 typedef void tile_expand_fn(const uint8_t *g, int64_t b, int64_t n, uint8_t *to);
-typedef void tile_step_fn(const tile_job *make, const tile_job *next, const tile_job *scale, int32_t *to, const int32_t *dots);
-enum { STEP_ANY, STEP_WHOLE, STEP_FIRST, STEPS }; // STEP_WHOLE: with sums that go on; STEP_FIRST: whole as well, with those that begin
+typedef void tile_step_fn(const tile_job *make, const tile_job *next, const tile_job *scale, int32_t *ring);
 
 #define TILE_EXPAND(T) \
     static void tile_expand_##T(const uint8_t *g, int64_t b, int64_t n, uint8_t *to) { tile_expand(DT_##T, g, b, n, to); }
-#define TILE_STEP(NAME, T, WIDE, WHOLE, FIRST) \
-    static __attribute__((noinline)) void NAME##_##T##_##WIDE(const tile_job *make, const tile_job *next, const tile_job *scale, \
-                                                           int32_t *to, const int32_t *dots) {                             \
-        tile_turns turns = {make, next, scale, to, dots};                                                                  \
-        tile_step(DT_##T, WIDE, WHOLE, FIRST, &turns);                                                                     \
+#define TILE_STEP(NAME, T, WIDE, WHOLE) \
+    static __attribute__((noinline)) void NAME##_##T##_##WIDE(const tile_job *make, const tile_job *next, const tile_job *scale, int32_t *ring) { \
+        tile_turns turns = {make, next, scale, ring};                                                                      \
+        tile_step(DT_##T, WIDE, WHOLE, &turns);                                                                            \
     }
-#define TILE_STEPS(T, WIDE) \
-    TILE_STEP(step_any, T, WIDE, false, scale && scale->first) TILE_STEP(step_whole, T, WIDE, true, false) TILE_STEP(step_first, T, WIDE, true, true)
+#define TILE_STEPS(T, WIDE) TILE_STEP(step_any, T, WIDE, false) TILE_STEP(step_whole, T, WIDE, true)
 
 // Blocks [b, b + n) as expand() makes them, codes signed.
 INLINE void tile_expand(tl_dtype t, const uint8_t *g, int64_t b, int64_t n, uint8_t *to) {
@@ -203,11 +215,11 @@ TILE_EXPAND(Q4_0) TILE_EXPAND(Q4_1) TILE_EXPAND(Q5_0) TILE_EXPAND(Q5_1) TILE_EXP
 TILE_STEPS(Q8_0, 0) TILE_STEPS(Q8_0, 1) TILE_STEPS(Q4_1, 0) TILE_STEPS(Q4_1, 1)
 
 // E: the format whose expanded blocks are the same.
-#define TILE_OF(E, WIDE) {step_any_##E##_##WIDE, step_whole_##E##_##WIDE, step_first_##E##_##WIDE}
+#define TILE_OF(E, WIDE) {step_any_##E##_##WIDE, step_whole_##E##_##WIDE}
 #define TILE_ENTRY(T, E) [DT_##T] = {tile_expand_##T, {TILE_OF(E, 0), TILE_OF(E, 1)}}
 static const struct tile_format {
     tile_expand_fn *expand;
-    tile_step_fn *step[2][STEPS]; // [wide]
+    tile_step_fn *step[2][2]; // [wide][whole]
 } tile_table[DT_COUNT] = {
     TILE_ENTRY(Q4_0, Q8_0), TILE_ENTRY(Q4_1, Q4_1), TILE_ENTRY(Q5_0, Q8_0), TILE_ENTRY(Q5_1, Q4_1),
     TILE_ENTRY(Q8_0, Q8_0), TILE_ENTRY(Q4_K, Q4_1), TILE_ENTRY(Q5_K, Q4_1),
@@ -225,6 +237,9 @@ typedef struct tiles_call {
     int64_t ldy;
 } tiles_call;
 
+// Where sums begin.
+static const _Alignas(64) float no_sums[4 * TILE_SUMS];
+
 // A panel: n blocks of all groups against all tiles of a batch.
 typedef struct tile_panel {
     tile_step_fn *const *step;
@@ -237,15 +252,18 @@ typedef struct tile_panel {
     float *y;             // the first group's output, if the sums are complete with this panel, else NULL
     int64_t ldy;
     int64_t whole_tiles, whole_groups; // how many have all rows, all lanes
-    float *sum;           // [tiles][TILE_GROUPS][16][16]
-    int32_t *ring;        // [2][JOB_PRODUCTS][TILE_SUMS]
+    float *sum;           // [tiles / 2][TILE_GROUPS / 2][2 tiles][2 groups][16][16]
+    int32_t *ring;        // [JOB_PRODUCTS][16][16]
 } tile_panel;
+
+// Of tiles t, t + 1 and groups g, g + 1.
+INLINE float *pair_sums(const tile_panel *p, int t, int g) { return p->sum + (t * TILE_GROUPS + 2 * g) * TILE_SUMS; }
 
 // Sums of two groups and two tiles of which not all are there, complete, to [n, n1) of y.
 static void tiles_out(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1, int tile, int group) {
     for (int t = tile; t < tile + 2 && t < p->tiles; t++)
         for (int g = group; g < group + 2 && g < p->groups; g++) {
-            const float *sum = p->sum + (t * TILE_GROUPS + g) * TILE_SUMS;
+            const float *sum = pair_sums(p, tile, group) + (2 * (t - tile) + g - group) * TILE_SUMS;
             int64_t at = n + g * LINEAR_ROWS, lanes = n1 - at < LINEAR_ROWS ? n1 - at : LINEAR_ROWS;
             for (int64_t r = t * TILE_ROWS; r < c->rows && r < (t + 1) * TILE_ROWS; r++, sum += LINEAR_ROWS) {
                 float *y = c->y + r * c->ldy + at;
@@ -260,34 +278,30 @@ INLINE void job_at(const tile_panel *p, int t, int g, int64_t b, tile_job *to) {
     to->e = p->e + (size_t)(g * PANEL + b) * EXPANDED;
     to->x[0] = p->x + (size_t)t * p->stride + (size_t)b * p->block;
     to->x[1] = to->x[0] + p->stride;
-    to->sum = p->sum + (t * TILE_GROUPS + g) * TILE_SUMS;
+    to->sum = pair_sums(p, t, g);
+    to->from = p->first && b == 0 ? no_sums : to->sum;
     to->tile = t, to->group = g, to->b = b;
     to->tiles = p->tiles - t, to->groups = p->groups - g, to->left = p->n - b;
-    to->first = p->first && b == 0;
     to->y = p->y && to->left <= p->blocks && t + 2 <= p->whole_tiles && g + 2 <= p->whole_groups ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
     to->ldy = p->ldy;
 }
 
 static void tiles_panel(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1) {
     tile_job jobs[3], *make = jobs, *scale = NULL, *next = jobs + 1;
-    int32_t *to = p->ring, *dots = to + JOB_PRODUCTS * TILE_SUMS;
     bool was_whole = false;
     job_at(p, 0, 0, 0, make);
-    ti_load_x(0, make->x[0]);
-    ti_load_codes(0, make->e);
+    first_loads(p->blocks == 1, make);
     for (;;) {
         bool on = make->left > p->blocks, across = !on && make->groups > 2, more = on || across || make->tiles > 2;
         if (more) job_at(p, make->tile + (on || across ? 0 : 2), on ? make->group : across ? make->group + 2 : 0, on ? make->b + p->blocks : 0, next);
         bool whole = make->tiles > 1 && make->groups > 1 && make->left >= p->blocks;
-        p->step[!whole || !was_whole ? STEP_ANY : scale->first ? STEP_FIRST : STEP_WHOLE](make, more ? next : make, scale, to, dots);
+        p->step[whole && was_whole](make, more ? next : make, scale, p->ring);
         if (p->y && scale && !scale->y && make->b == 0) tiles_out(c, p, n, n1, scale->tile, scale->group);
         tile_job *was = scale ? scale : jobs + 2;
         scale = make, make = next, next = was, was_whole = whole;
-        int32_t *made = to;
-        to = dots, dots = made;
         if (!more) break;
     }
-    p->step[STEP_ANY](NULL, NULL, scale, NULL, dots);
+    p->step[false](NULL, NULL, scale, p->ring);
     if (p->y && !scale->y) tiles_out(c, p, n, n1, scale->tile, scale->group);
 }
 
@@ -306,14 +320,14 @@ static void copy_rows(const tiles_call *c, int64_t b, int64_t n, uint8_t *to, si
 // Groups of rows [n, n1) of W, up to TILE_BATCH rows of x.
 static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     _Alignas(64) uint8_t panel[TILE_GROUPS][PANEL * EXPANDED];
-    _Alignas(64) float sum[TILE_BATCH / TILE_ROWS][TILE_GROUPS][TILE_SUMS];
-    _Alignas(64) int32_t ring[2 * JOB_PRODUCTS * TILE_SUMS];
+    _Alignas(64) float sum[TILE_BATCH / TILE_ROWS * TILE_GROUPS * TILE_SUMS];
+    _Alignas(64) int32_t ring[JOB_PRODUCTS * TILE_SUMS];
     _Alignas(64) uint8_t copy[TILE_BATCH / TILE_ROWS][PANEL * sizeof(act_tile16)];
     const cpu_matrix *w = c->w;
     const struct tile_format *f = &tile_table[w->type];
     int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     tile_panel p = {.step = f->step[w->wide], .e = panel[0], .x = copy[0], .stride = c->tiled ? TILE_ROWS * act_bytes(c->kind, w->k) : sizeof copy[0], .block = act_tile_bytes(c->kind),
-                    .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum[0][0], .ring = ring,
+                    .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum, .ring = ring,
                     .ldy = c->ldy, .whole_tiles = c->rows / TILE_ROWS, .whole_groups = (n1 - n) / LINEAR_ROWS};
     for (int64_t b = 0; b < blocks; b += PANEL) {
         p.n = blocks - b < PANEL ? blocks - b : PANEL;

@@ -94,15 +94,15 @@ static VI vi_mac_s8(VI s, VI w, vi_one a) { return vi_mac_one(s, w, a); }
 
 // Tiles as AMX has them, one at a time, and the operands it has loaded.
 static bool tiles_on;
-static uint8_t loaded_x[2][16 * 32], loaded_codes[2][512];
-static int32_t slot_sums[4][16 * LANES];
+static uint8_t loaded_x[2][16 * 32], loaded_codes[4][512];
+static int32_t slot_sums[2][16 * LANES];
 static void ti_begin(void) { tiles_on = true; }
 static void ti_end(void) { tiles_on = false; }
 static void ti_load_x(int i, const uint8_t *x) { memcpy(loaded_x[i], x, sizeof *loaded_x); }
 static void ti_load_codes(int i, const uint8_t *codes) { memcpy(loaded_codes[i], codes, sizeof *loaded_codes); }
-static void ti_dot(int slot, const uint8_t *x, const uint8_t *codes, int32_t *out) {
+static void ti_dot(int slot, int xi, const uint8_t *x, int ci, const uint8_t *codes, int32_t *out) {
     TL_CHECK(tiles_on);
-    TL_CHECK(memcmp(x, loaded_x[slot / 2], sizeof *loaded_x) == 0 && memcmp(codes, loaded_codes[slot % 2], sizeof *loaded_codes) == 0);
+    TL_CHECK(memcmp(x, loaded_x[xi], sizeof *loaded_x) == 0 && memcmp(codes, loaded_codes[ci], sizeof *loaded_codes) == 0);
     for (int r = 0; r < 16; r++)
         for (int lane = 0; lane < LANES; lane++) {
             int32_t s = 0;
