@@ -79,7 +79,7 @@ static tl_status stream(const plan_weight *pw, const cpu_matrix *m, const plan_b
 tl_status gpu_weight_want(ir_weight *w, const plan_backend *b, tl_error *err) {
     plan_weight *pw = w->prepared;
     if (pw && pw->dm.k) return TL_OK;
-    TL_TRY(weight_need(w, USE_ROWS, b, err));
+    TL_TRY(weight_need(w, USE_ROWS, b, NULL, err));
     pw = w->prepared;
     if (pw->m.n > INT32_MAX || pw->m.k > INT32_MAX || !cuda_is_matrix(pw->m.type))
         return err_set(err, TL_E_UNSUPPORTED, "tensor %s: %s on a CUDA device", w->name ? w->name : "?", dtype_table[w->type].name);

@@ -73,7 +73,7 @@ static tl_status leaf_value(lowering *l, const ir_node *n, int32_t *out) {
     case IR_WEIGHT: {
         ir_weight *w = n->u.weight;
         bool whole = w->type == DT_F32 || weight_small(w);
-        TL_TRY(weight_need(w, whole ? USE_F32 : USE_BYTES, l->b, l->err));
+        TL_TRY(weight_need(w, whole ? USE_F32 : USE_BYTES, l->b, &l->p->room, l->err));
         const plan_weight *pw = w->prepared;
         *out = fixed_value(l, whole ? DT_F32 : w->type, w->rows * w->cols, whole && pw->f32 ? pw->f32 : weight_bytes(w));
         break;
@@ -367,7 +367,7 @@ static tl_status lower_linear(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     if (!weight_is_matrix(w->type)) return lower_plain(l, n, run_einsum, false);
     if (l->p->device) return lower_linear_device(l, n);
-    TL_TRY(weight_need(w, USE_LINEAR, l->b, l->err));
+    TL_TRY(weight_need(w, USE_LINEAR, l->b, &l->p->room, l->err));
     linear_args *a = arena_new(&l->p->mem, linear_args);
     a->m = ((const plan_weight *)w->prepared)->m;
     a->row0 = n->in[1].offset / w->cols;
@@ -407,7 +407,7 @@ static tl_status lower_embed(lowering *l, const ir_node *n) {
     ir_weight *w = n->u.weight;
     if (!weight_is_matrix(w->type))
         return err_set(l->err, TL_E_UNSUPPORTED, "rows of %s: elements of type %s cannot be looked up", w->name ? w->name : "?", dtype_table[w->type].name);
-    TL_TRY(l->p->device ? gpu_weight_want(w, l->b, l->err) : weight_need(w, USE_ROWS, l->b, l->err));
+    TL_TRY(l->p->device ? gpu_weight_want(w, l->b, l->err) : weight_need(w, USE_ROWS, l->b, &l->p->room, l->err));
     kernel *k = add_kernel(l, n, run_embed, n->sym ? K_ROW : n->nout == 2 ? K_RANGE : K_WHOLE, n->sym, n->nout == 2 ? n->size[0] : 1);
     k->in = arena_array(&l->p->mem, reader, 2);
     k->reads = arena_array(&l->p->mem, value_read, 1);

@@ -31,10 +31,12 @@ enum {
 };
 
 // ---- weights -------------------------------------------------------------------------------------
+typedef struct weight_room weight_room; // memory that several repacked matrices share (weights.c)
 typedef struct plan_weight { // ir_weight.prepared
     cpu_matrix m;       // what linear() and matrix_row() read; m.data NULL: not wanted so far
     bool repacked;      // m is in the layout that the backend wants
     void *made;         // the memory behind a repacked m
+    weight_room *room;  // that it is a part of; or NULL
     size_t made_bytes;
     void *copy;         // the file's bytes, moved to an aligned address; or NULL
     void *other;        // the file's values in a format that kernels read; or NULL
@@ -47,8 +49,10 @@ typedef struct plan_weight { // ir_weight.prepared
 
 typedef enum { USE_ROWS, USE_LINEAR, USE_F32, USE_BYTES } weight_use;
 bool weight_is_matrix(tl_dtype t);
-// Makes what `use` needs; w->prepared exists afterwards.
-tl_status weight_need(ir_weight *w, weight_use use, const plan_backend *b, tl_error *err);
+// Makes what `use` needs; w->prepared exists afterwards. *room: for repacked matrices, made and replaced as needed; NULL at first,
+// left by its owner at last.
+tl_status weight_need(ir_weight *w, weight_use use, const plan_backend *b, weight_room **room, tl_error *err);
+void weight_room_leave(weight_room *r); // of the users of a room the last one frees it; NULL: nothing
 const void *weight_bytes(const ir_weight *w);    // the file's bytes, aligned
 bool weight_small(const ir_weight *w);           // read as float32 as a whole where not a matrix
 
@@ -197,6 +201,7 @@ struct plan {
     int32_t out_value[8];
     int n_outputs;
     // memory
+    weight_room *room;  // while the plan is made
     char *work;
     size_t work_bytes;
     char *scratch;      // per thread

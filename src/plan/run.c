@@ -91,6 +91,8 @@ tl_status plan_new_part(const ir_graph *g, const plan_backend *b, const plan_lim
     p->mem.on_fail = arena_full;
     p->mem.fail_ctx = &full;
     tl_status status = setjmp(full) ? err_set(err, TL_E_MEMORY, "out of memory for a plan") : plan_make(p, b, err);
+    weight_room_leave(p->room);
+    p->room = NULL;
     if (status != TL_OK) plan_free(p);
     else *out = p;
     return status;

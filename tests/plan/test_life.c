@@ -197,6 +197,53 @@ static void test_weights(void **state) { // prepared once, by the first plan; fi
     stop(&f);
 }
 
+static void test_shared_memory(void **state) { // matrices below two large pages share memory, and go one by one
+    (void)state;
+    enum { COUNT = 5, SIZE = 1792, SMALL = 64 };
+    fixture f;
+    start(&f, DT_Q8_0);
+    uint64_t seed = 5;
+    ir_weight *w = toy_weight(&f.m.mem, "large", DT_Q8_0, SIZE, SIZE, 1, &seed), all[COUNT], small = *w;
+    plan_weight *made[COUNT];
+    weight_room *room = NULL;
+    tl_error err;
+    small.rows = small.cols = SMALL;
+    for (int i = 0; i < COUNT; i++) {
+        all[i] = *w;
+        assert_int_equal(weight_need(&all[i], USE_LINEAR, &f.b, &room, &err), TL_OK);
+        made[i] = all[i].prepared;
+    }
+    assert_int_equal(weight_need(&small, USE_LINEAR, &f.b, &room, &err), TL_OK);
+    if (!made[0]->made) { // this ISA reads the file's bytes
+        for (int i = 0; i < COUNT; i++) plan_weight_free(&all[i]);
+        plan_weight_free(&small);
+        stop(&f);
+        skip();
+    }
+    assert_null(((plan_weight *)small.prepared)->room);
+    plan_weight_free(&small);
+    for (int i = 1; i < COUNT - 1; i++) { // four of 3.4 MB in 16
+        assert_ptr_equal(made[i]->room, made[0]->room);
+        assert_true((char *)made[i]->made >= (char *)made[i - 1]->made + made[i - 1]->made_bytes);
+    }
+    assert_ptr_not_equal(made[COUNT - 1]->room, made[0]->room);
+    assert_ptr_equal(made[COUNT - 1]->room, room);
+    weight_room_leave(room);
+    static const int order[COUNT] = {1, 4, 0, 3, 2};
+    float want[SIZE], got[SIZE];
+    for (int i = 0; i < COUNT; i++) { // what is left holds its values, whoever has gone
+        for (int j = i; j < COUNT; j++)
+            for (int64_t r = 0; r < SIZE; r += SIZE - 1) {
+                quant_decode(DT_Q8_0, (const char *)w->data + (size_t)r * (w->bytes / SIZE), want, SIZE);
+                f.b.k->matrix_row(&made[order[j]]->m, r, got);
+                assert_memory_equal(got, want, sizeof want);
+            }
+        plan_weight_free(&all[order[i]]);
+        assert_null(all[order[i]].prepared);
+    }
+    stop(&f);
+}
+
 static void test_bad_weight(void **state) { // a tensor shorter than its shape
     (void)state;
     fixture f;
@@ -266,7 +313,7 @@ static void test_profile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_places), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_places), cmocka_unit_test(test_unsupported), cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_weights), cmocka_unit_test(test_shared_memory),
         cmocka_unit_test(test_bad_weight), cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_profile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
