@@ -6,7 +6,10 @@ static inline VI vi_mac_one(VI s, VI w, vi_one a) { // written out, as vf_fma_on
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(s) : "v"(w), "m"(*(const char (*)[4])a));
     return s;
 }
-static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { return _mm512_dpwssd_epi32(s, vi_bcast(pair), vi_splat(factors)); }
+static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { // likewise
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(s) : "v"(vi_splat(factors)), "m"(*(const char (*)[4])pair));
+    return s;
+}
 // Signed codes are read as unsigned, 128 more.
 enum { ZERO_8 = 128 };
 static inline VI vi_s8(VI w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
