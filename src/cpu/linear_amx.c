@@ -24,8 +24,8 @@ static void ti_begin(void) {
 static void ti_end(void) { tile_release(); }
 
 #define TI_LOAD(T, AT, STRIDE) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(AT), "r"((size_t)(STRIDE)), "m"(*(const uint8_t(*)[512])(AT)))
-#define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%1,%2,1)" : "=m"(*(int32_t(*)[256])out) : "r"(out), "r"((size_t)64))
-#define TI_DOT(C, A, B) __asm__ volatile("tilezero %%tmm" #C "\n\ttdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : )
+#define TI_STORE(C) __asm__ volatile("tilestored %%tmm" #C ", (%1,%2,1)\n\ttilezero %%tmm" #C : "=m"(*(int32_t(*)[256])out) : "r"(out), "r"((size_t)64))
+#define TI_DOT(C, A, B) __asm__ volatile("tdpbssd %%tmm" #B ", %%tmm" #A ", %%tmm" #C : : )
 
 INLINE void ti_load_x(int i, const uint8_t *x) {
     if (i == 0) TI_LOAD(2, x, ACT_BLOCK);
