@@ -28,6 +28,8 @@ static int64_t tile_rows(const attn_args *a) {
 // First entry of the list whose position is >= at.
 static int64_t lower_bound(const attn_seq *s, int64_t at) {
     int64_t lo = 0, hi = s->n;
+    int64_t guess = hi > 0 ? hi - 1 - (s->at[hi - 1] - at) : 0; // as in lists whose positions follow each other
+    if (guess > 0 && guess < hi && s->at[guess - 1] < at && s->at[guess] >= at) return guess;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
         if (s->at[mid] < at) lo = mid + 1;

@@ -159,6 +159,17 @@ static bool mark_chunk(tile *t, int64_t base, int *lo, int *hi) {
     return *lo < *hi;
 }
 
+// Entries of a word that some and that all of n vectors read, of which t->first + first is the first. Those of a row read the same.
+typedef struct read_bits {
+    uint32_t any, all;
+} read_bits;
+V_INLINE read_bits read_by(const tile *t, int first, int n, int word) {
+    const uint32_t *const *bits = t->bits + t->first + first;
+    read_bits b = {bits[n - 1][word], bits[n - 1][word]};
+    for (int i = 0; i < n - 1; i += t->group) b.any |= bits[i][word], b.all &= bits[i][word];
+    return b;
+}
+
 // ---- scores ----------------------------------------------------------------------------------------------
 // Scores of the vector `first + i` for entries [32 word, hi) of that word's: capped, -infinity in place of those that it does not
 // read. Returns the larger of `top` and them, lane by lane.
@@ -289,35 +300,35 @@ static void score_chunk(const tile *t, int64_t base, int lo, int hi) {
 // ---- scores of many vectors -------------------------------------------------------------------------------
 // Keys are turned 16 at a time: panel[d][16], so that the lanes of a vector are keys. A score's own lanes are then one register after
 // the other, and their sum, by halves as sums.h says, needs no shuffles.
-enum { PANEL_KEYS = 16, PANEL_VECS = PANEL_KEYS / V_N, BLOCK_VECS = PANEL_VECS < (int)QP_VECS ? PANEL_VECS : (int)QP_VECS };
+enum { PANEL_KEYS = 16, PANEL_VECS = PANEL_KEYS / V_N };
 
 // out[r][c] = lane i of the sums of `rows` vectors with `vecs` vectors of keys. The first products are not added to 0: that shows
 // in the sign of a zero only, which no weight depends on.
 V_INLINE void panel_lane(int rows, int vecs, const float *q, const float *panel, int64_t dk, int i, vf out[QP_ROWS][QP_VECS]) {
     vf y[QP_VECS];
     V_UNROLL for (int c = 0; c < vecs; c++) {
-        y[c] = v_load(panel + c / PANEL_VECS * PANEL_KEYS * dk + c % PANEL_VECS * V_N + i * PANEL_KEYS);
+        y[c] = v_load(panel + c * V_N + i * PANEL_KEYS);
         v_keep(&y[c]);
     }
     V_UNROLL for (int r = 0; r < rows; r++) {
-        vf x = v_set1(q[r * dk + i]);
-        V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_mul(x, y[c]);
+        v_one x = v_one_at(q + r * dk + i);
+        V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_mul_one(x, y[c]);
     }
     for (int64_t d = i + SUM_LANES; d < dk; d += SUM_LANES) {
         V_UNROLL for (int c = 0; c < vecs; c++) {
-            y[c] = v_load(panel + c / PANEL_VECS * PANEL_KEYS * dk + c % PANEL_VECS * V_N + d * PANEL_KEYS);
+            y[c] = v_load(panel + c * V_N + d * PANEL_KEYS);
             v_keep(&y[c]);
         }
         V_UNROLL for (int r = 0; r < rows; r++) {
-            vf x = v_set1(q[r * dk + d]);
-            V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_fma(x, y[c], out[r][c]);
+            v_one x = v_one_at(q + r * dk + d);
+            V_UNROLL for (int c = 0; c < vecs; c++) out[r][c] = v_fma_one(x, y[c], out[r][c]);
         }
     }
 }
 
 V_INLINE void panel_add(int rows, int vecs, vf a[QP_ROWS][QP_VECS], vf b[QP_ROWS][QP_VECS]) { // a += b
     V_UNROLL for (int r = 0; r < rows; r++)
-        V_UNROLL for (int c = 0; c < vecs; c++) a[r][c] = v_add(a[r][c], b[r][c]);
+        V_UNROLL for (int c = 0; c < vecs; c++) a[r][c] = v_now(v_add(a[r][c], b[r][c]));
 }
 
 // Lanes i, i + step, .. added by halves.
@@ -355,17 +366,13 @@ V_INLINE void panel_tile(int rows, int vecs, const float *q, const float *panel,
         }
 }
 
-// Scores of QP_ROWS vectors at q with `vecs` vectors of keys; top, or NULL: [QP_ROWS, V_N] the largest so far.
-V_INLINE void panel_scores(int vecs, const float *q, const float *panel, int64_t dk, float *out, float *top) {
-    if (dk == 64) panel_tile(QP_ROWS, vecs, q, panel, 64, out, top); // its loops are unrolled
-    else if (dk == 128) panel_tile(QP_ROWS, vecs, q, panel, 128, out, top);
-    else panel_tile(QP_ROWS, vecs, q, panel, dk, out, top);
-}
-static void panel_scores_wide(const float *q, const float *panel, int64_t dk, float *out, float *top) {
-    panel_scores(QP_VECS, q, panel, dk, out, top);
-}
-static void panel_scores_block(const float *q, const float *panel, int64_t dk, float *out, float *top) { // with a block of keys
-    for (int c = 0; c < PANEL_VECS; c += BLOCK_VECS) panel_scores(BLOCK_VECS, q, panel + c * V_N, dk, out + c * V_N, top);
+// Scores of QP_ROWS vectors at q with a panel; top, or NULL: [QP_ROWS, V_N] the largest so far.
+static void panel_scores(const float *q, const float *panel, int64_t dk, float *out, float *top) {
+    for (int c = 0; c < PANEL_VECS; c += QP_VECS, panel += QP_VECS * V_N, out += QP_VECS * V_N) {
+        if (dk == 64) panel_tile(QP_ROWS, QP_VECS, q, panel, 64, out, top); // its loops are unrolled
+        else if (dk == 128) panel_tile(QP_ROWS, QP_VECS, q, panel, 128, out, top);
+        else panel_tile(QP_ROWS, QP_VECS, q, panel, dk, out, top);
+    }
 }
 
 // The chunk's keys [lo, hi), 16 at a time from a whole number of them; beside the span any readable entry, not used.
@@ -394,13 +401,10 @@ static void score_group(const tile *t, int lo, int hi) {
             int from = v + QP_ROWS <= t->n ? v : t->n - QP_ROWS; // the last ones: some are done twice
             const float *q = t->q + (t->first + from) * t->dk;
             float *out = t->weights + (int64_t)from * WEIGHTS + j, *most = top + from * V_N;
-            uint32_t any = 0, all = UINT32_MAX;
-            for (int i = from; i < from + QP_ROWS; i++) any |= t->bits[t->first + i][j / 32], all &= t->bits[t->first + i][j / 32];
-            bool reads[2] = {any & 0xffff, any >> 16}, plain = all == UINT32_MAX && t->a->softcap == 0;
-            if (reads[0] && reads[1] && (int)QP_VECS > BLOCK_VECS) panel_scores_wide(q, panel[0], t->dk, out, plain ? most : NULL);
-            else
-                for (int b = 0; b < 2; b++)
-                    if (reads[b]) panel_scores_block(q, panel[b], t->dk, out + b * PANEL_KEYS, plain ? most : NULL);
+            read_bits marks = read_by(t, from, QP_ROWS, j / 32);
+            bool reads[2] = {marks.any & 0xffff, marks.any >> 16}, plain = marks.all == UINT32_MAX && t->a->softcap == 0;
+            for (int b = 0; b < 2; b++)
+                if (reads[b]) panel_scores(q, panel[b], t->dk, out + b * PANEL_KEYS, plain ? most : NULL);
             if (plain) continue;
             for (int i = from; i < from + QP_ROWS; i++) v_store(top + i * V_N, mask_scores(t, i, j / 32, hi, v_load(top + i * V_N)));
         }
@@ -436,7 +440,11 @@ static void weigh(tile *t, int i, int lo, int hi) {
 }
 
 // ---- values ------------------------------------------------------------------------------------------------
-enum { PV_MOST = 8 };
+enum {
+    PV_MOST = 8,
+    TURNED_ROWS = 6,      // of a value tile where keys are turned: all columns of 64 at once,
+    TURNED_TOGETHER = V_N == 16 ? 64 : ATTN_CHUNK, // and so many entries, which stay in the first cache from tile to tile
+};
 
 // `rows` vectors' sums, columns [0, vecs * V_N) of them, plus n entries' values times weights.
 V_INLINE void value_tile(int rows, int vecs, bool half, const float *w, float *sums, int64_t stride, const void *const *value, int64_t d, int n) {
@@ -476,14 +484,15 @@ V_INLINE void value_rows(int rows, const tile *t, int first, const void *const *
 
 // Vectors [first, first + rows) of those at work read all of the n entries from j of the chunk.
 static void add_values(const tile *t, int first, int rows, const void *const *value, int j, int n) {
+    const int most = t->turned ? TURNED_ROWS : PV_ROWS;
     while (rows > 0) {
-        int some = rows >= PV_ROWS ? PV_ROWS : rows >= 6 ? 6 : rows == 5 ? 3 : rows;
+        int some = rows >= most ? most : rows >= TURNED_ROWS ? TURNED_ROWS : rows == 5 ? 3 : rows;
         switch (some) {
         case 1: value_rows(1, t, first, value, j, n); break;
         case 2: value_rows(2, t, first, value, j, n); break;
         case 3: value_rows(3, t, first, value, j, n); break;
         case 4: value_rows(4, t, first, value, j, n); break;
-        case 6: value_rows(6, t, first, value, j, n); break;
+        case TURNED_ROWS: value_rows(TURNED_ROWS, t, first, value, j, n); break;
         default: value_rows(PV_ROWS, t, first, value, j, n);
         }
         first += some;
@@ -496,8 +505,7 @@ _Static_assert(ATTN_PANEL == 32, "a panel's entries are one word of bits");
 static void value_group(const tile *t, int first, int n, const void *const value[ATTN_PANEL], int word) {
     const uint32_t *const *bits = t->bits + t->first + first;
     for (int j = 0; j < ATTN_PANEL;) {
-        uint32_t any = 0;
-        for (int v = 0; v < n; v++) any |= bits[v][word] >> j;
+        uint32_t any = read_by(t, first, n, word).any >> j;
         if (!any) return;
         j += __builtin_ctz(any);
         int len = ATTN_PANEL - j;
@@ -552,13 +560,9 @@ static void convert_values(const tile *t, int64_t base, int lo, int hi, const vo
 
 // Vectors [first, first + n) of those at work over the chunk's entries [lo, hi): at once where all of them read all.
 static void sum_values(const tile *t, int first, int n, const void *const value[ATTN_CHUNK], int lo, int hi) {
-    const uint32_t *const *bits = t->bits + t->first + first;
     for (int w = lo / 32; 32 * w < hi;) {
         int end = w;
-        for (uint32_t all = UINT32_MAX; 32 * end < hi; end++) {
-            for (int v = 0; v < n; v++) all &= bits[v][end];
-            if (all != UINT32_MAX) break;
-        }
+        while (32 * end < hi && read_by(t, first, n, end).all == UINT32_MAX) end++;
         if (end > w) add_values(t, first, n, value + 32 * w, 32 * w, 32 * (end - w));
         if (32 * end < hi) value_group(t, first, n, value + 32 * end, end);
         w = end + 1;
@@ -646,22 +650,21 @@ static void use_partials(tile *t, int64_t chunk) {
 #if QP_WIDEST
 // A chunk's max, sum and part of the vectors at work, whose entries lie in [lo, hi); sum 0 where a vector reads nothing.
 static void attend_group(tile *t, int lo, int hi, const void *const value[ATTN_CHUNK]) {
-    uint32_t any[CHUNK_WORDS] = {0};
-    for (int w = lo / 32; 32 * w < hi; w++)
-        for (int i = t->first; i < t->first + t->n; i++) any[w] |= t->bits[i][w];
-    while (lo < hi && !any[lo / 32]) lo = (lo / 32 + 1) * 32;
-    while (lo < hi && !any[(hi - 1) / 32]) hi = (hi - 1) / 32 * 32;
+    while (lo < hi && !read_by(t, 0, t->n, lo / 32).any) lo = (lo / 32 + 1) * 32;
+    while (lo < hi && !read_by(t, 0, t->n, (hi - 1) / 32).any) hi = (hi - 1) / 32 * 32;
     if (lo < hi) {
-        int first = lo / 32 * 32 + __builtin_ctz(any[lo / 32]), last = (hi - 1) / 32 * 32 + 31 - __builtin_clz(any[(hi - 1) / 32]);
-        lo = first;
-        hi = last + 1;
+        lo = lo / 32 * 32 + __builtin_ctz(read_by(t, 0, t->n, lo / 32).any);
+        hi = (hi - 1) / 32 * 32 + 32 - __builtin_clz(read_by(t, 0, t->n, (hi - 1) / 32).any);
     }
     memset(t->part, 0, (size_t)(t->n * t->dv) * sizeof *t->part);
     memset(t->sum, 0, (size_t)t->n * sizeof *t->sum);
     if (lo >= hi) return;
     score_group(t, lo, hi);
     for (int i = 0; i < t->n; i++) weigh(t, i, lo, hi);
-    for (int i = 0; i < t->n; i += PV_ROWS) sum_values(t, i, t->n - i < PV_ROWS ? t->n - i : PV_ROWS, value, lo, hi);
+    for (int j = lo / 32 * 32; j < hi; j += TURNED_TOGETHER) {
+        int from = j > lo ? j : lo, to = j + TURNED_TOGETHER < hi ? j + TURNED_TOGETHER : hi;
+        for (int i = 0; i < t->n; i += TURNED_ROWS) sum_values(t, i, t->n - i < TURNED_ROWS ? t->n - i : TURNED_ROWS, value, from, to);
+    }
 }
 
 static void attend_groups(tile *t, int64_t chunk, int64_t base, int lo, int hi) {

@@ -17,7 +17,7 @@ enum {
     V_N = 16,
     GEMM_ROWS = 12, GEMM_VECS = 2,
     QK_ROWS = 6,
-    QP_ROWS = 4, QP_VECS = 2,
+    QP_ROWS = 6, QP_VECS = 1,
     PV_ROWS = 12, PV_SUMS = 24,
 };
 #define QP_WIDEST INT64_MAX
@@ -27,6 +27,10 @@ typedef __mmask16 vm;
 
 V_INLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
 V_INLINE void v_keep(vf *a) { __asm__("" : "+v"(*a)); } // in a register: not loaded again at each use
+V_INLINE vf v_now(vf a) { // worked out here: compilers put sums off, and run out of registers
+    __asm__ volatile("" : "+v"(a));
+    return a;
+}
 V_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 V_INLINE void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
@@ -37,6 +41,19 @@ V_INLINE vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 V_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 V_INLINE vf v_fms(vf a, vf b, vf c) { return _mm512_fmsub_ps(a, b, c); }
 V_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+// One value for all lanes, at some address: operands in memory are broadcast for nothing. Written out, since gcc 12 shares broadcasts,
+// instructions of their own, among products.
+typedef const float *v_one;
+V_INLINE v_one v_one_at(const float *p) { return p; }
+V_INLINE vf v_mul_one(v_one a, vf b) {
+    vf c;
+    __asm__ volatile("vmulps %2%{1to16%}, %1, %0" : "=v"(c) : "v"(b), "m"(*a));
+    return c;
+}
+V_INLINE vf v_fma_one(v_one a, vf b, vf c) {
+    __asm__ volatile("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
+    return c;
+}
 V_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 V_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 V_INLINE vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
