@@ -32,16 +32,58 @@ static bool find_unit(const float *x, float *unit, int8_t *code) {
     if (!isfinite(peak) || peak == 0) return false;
     for (int k = 1; k <= 127 && peak * (float)k <= 127.01f * least; k++) {
         *unit = least / (float)k;
-        if (codes_of(x, *unit, code)) return *unit > 0x1p-14f && *unit < 65504; // a normal float16
+        if (codes_of(x, *unit, code)) return true;
     }
     return false;
 }
 
-static void to_q8_0(const float *x, uint8_t *b, int64_t n) {
+// Formats whose scale changes after 16 values: the magnitudes that a scale multiplies, the largest first.
+typedef struct two_scales {
+    tl_dtype type;
+    int n;
+    float level[7];
+} two_scales;
+static const two_scales two_scale_types[] = {
+    {DT_IQ2_XS, 3, {43, 25, 8}}, {DT_IQ2_S, 3, {43, 25, 8}}, {DT_IQ1_M, 3, {9, 7, 1}}, {DT_NVFP4, 7, {12, 8, 6, 4, 3, 2, 1}},
+};
+
+// What code the largest of 32 such values gets so that all are met best, by the ratio of the smaller half's largest value to the other's: least
+// squared error over all magnitudes in both halves. 127 leaves three times (IQ1_M 15 times) as much.
+enum { RATIOS = 1024, CODE_MOST = 127, CODE_LEAST = 32 };
+static void find_peaks(const two_scales *f, uint8_t peak[RATIOS + 1]) {
+    for (int r = 0; r <= RATIOS; r++) {
+        float best = INFINITY;
+        for (int k = CODE_MOST; k >= CODE_LEAST; k--) {
+            float sum = 0;
+            for (int i = 0; i < 2 * f->n && sum < best; i++) {
+                float v = f->level[i / 2] / f->level[0] * (i % 2 ? (float)r / RATIOS : 1), q = v * (float)k, off = (q - (float)(int)(q + 0.5f)) / (float)k;
+                sum += off * off;
+            }
+            if (sum < best) best = sum, peak[r] = (uint8_t)k;
+        }
+    }
+}
+
+static bool two_scale_codes(const uint8_t *peak, const float *x, float *unit, int8_t *code) {
+    float most[2] = {0};
+    bool nan = false;
+    for (int i = 0; i < 32; i++) most[i / 16] = fmaxf(most[i / 16], fabsf(x[i])), nan |= isnan(x[i]) != 0;
+    float large = fmaxf(most[0], most[1]), small = fminf(most[0], most[1]);
+    if (nan || !(large > 0 && large < INFINITY)) return false;
+    int k = peak[(int)(small / large * RATIOS + 0.5f)];
+    *unit = large / (float)k;
+    float by = (float)k / large;
+    for (int i = 0; i < 32; i++) code[i] = (int8_t)(x[i] * by + copysignf(0.5f, x[i]));
+    return true;
+}
+
+// peak: find_peaks(), or NULL.
+static void to_q8_0(const uint8_t *peak, const float *x, uint8_t *b, int64_t n) {
     for (int64_t i = 0; i < n; i += 32, x += 32, b += 34) {
         int8_t code[32];
         float unit;
-        if (!find_unit(x, &unit, code)) {
+        bool found = peak ? two_scale_codes(peak, x, &unit, code) : find_unit(x, &unit, code);
+        if (!found || !(unit > 0x1p-14f && unit < 65504)) { // a normal float16
             quant_encode(DT_Q8_0, x, b, 32);
             continue;
         }
@@ -55,12 +97,14 @@ void quant_convert(tl_dtype from, const void *src, tl_dtype to, void *dst, int64
     size_t in, out;
     TL_CHECK(dtype_bytes(from, n, &in) && dtype_bytes(to, n, &out) && quant_can_encode(to));
     const uint8_t *s = src;
-    uint8_t *d = dst;
+    uint8_t *d = dst, peaks[RATIOS + 1], *peak = NULL;
+    for (size_t i = 0; i < sizeof two_scale_types / sizeof *two_scale_types; i++)
+        if (two_scale_types[i].type == from) find_peaks(&two_scale_types[i], peak = peaks);
     for (int64_t i = 0; i < n; i += CHUNK) {
         float x[CHUNK];
         int64_t part = n - i < CHUNK ? n - i : CHUNK;
         quant_decode(from, s, x, part);
-        if (to == DT_Q8_0) to_q8_0(x, d, part);
+        if (to == DT_Q8_0) to_q8_0(peak, x, d, part);
         else quant_encode(to, x, d, part);
         if (dtype_bytes(from, part, &in)) s += in;
         if (dtype_bytes(to, part, &out)) d += out;
