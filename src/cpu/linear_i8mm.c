@@ -21,8 +21,8 @@ static inline void lane_pairs(const uint8_t *codes, int q, int8x16_t pair[4][2])
     }
 }
 
-static inline void ti_dot(int slot, int i, const uint8_t *x, int j, const uint8_t *codes, int32_t *out) {
-    (void)slot, (void)i, (void)j;
+static inline void ti_dot(int slot, int x_at, const uint8_t *x, int codes_at, const uint8_t *codes, int32_t *out) {
+    (void)slot, (void)x_at, (void)codes_at;
     for (int q = 0; q < 4; q++) {
         int8x16_t pair[4][2];
         lane_pairs(codes, q, pair);
