@@ -650,12 +650,11 @@ static void use_partials(tile *t, int64_t chunk) {
 #if QP_WIDEST
 // A chunk's max, sum and part of the vectors at work, whose entries lie in [lo, hi); sum 0 where a vector reads nothing.
 static void attend_group(tile *t, int lo, int hi, const void *const value[ATTN_CHUNK]) {
-    while (lo < hi && !read_by(t, 0, t->n, lo / 32).any) lo = (lo / 32 + 1) * 32;
-    while (lo < hi && !read_by(t, 0, t->n, (hi - 1) / 32).any) hi = (hi - 1) / 32 * 32;
-    if (lo < hi) {
-        lo = lo / 32 * 32 + __builtin_ctz(read_by(t, 0, t->n, lo / 32).any);
-        hi = (hi - 1) / 32 * 32 + 32 - __builtin_clz(read_by(t, 0, t->n, (hi - 1) / 32).any);
-    }
+    uint32_t some = 0;
+    while (lo < hi && !(some = read_by(t, 0, t->n, lo / 32).any)) lo = (lo / 32 + 1) * 32;
+    if (some) lo = lo / 32 * 32 + __builtin_ctz(some);
+    while (lo < hi && !(some = read_by(t, 0, t->n, (hi - 1) / 32).any)) hi = (hi - 1) / 32 * 32;
+    if (some) hi = (hi - 1) / 32 * 32 + 32 - __builtin_clz(some);
     memset(t->part, 0, (size_t)(t->n * t->dv) * sizeof *t->part);
     memset(t->sum, 0, (size_t)t->n * sizeof *t->sum);
     if (lo >= hi) return;

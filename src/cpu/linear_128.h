@@ -39,11 +39,7 @@ static inline VF vf_int(VI v) { return vcvtq_f32_s32(v); }
 static inline VF vf_mul(VF a, VF b) { return vmulq_f32(a, b); }
 static inline VF vf_sub(VF a, VF b) { return vsubq_f32(a, b); }
 static inline VF vf_fma(VF a, VF b, VF c) { return vfmaq_f32(c, a, b); }
-typedef VI vi_one; // one value for all lanes, at some address
-typedef VF vf_one;
-static inline vi_one vi_one_at(const void *p) { return vi_bcast(p); }
-static inline vf_one vf_one_at(const float *p) { return vf_bcast(p); }
-static inline VF vf_fma_one(vf_one a, VF b, VF c) { return vf_fma(a, b, c); }
+#include "cpu/linear_one.h"
 static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { // two int16 factors times two int16
     int16_t v[2];
     memcpy(v, pair, sizeof v);

@@ -39,10 +39,6 @@ static inline VF vf_int(VI v) { return _mm256_cvtepi32_ps(v); }
 static inline VF vf_mul(VF a, VF b) { return _mm256_mul_ps(a, b); }
 static inline VF vf_sub(VF a, VF b) { return _mm256_sub_ps(a, b); }
 static inline VF vf_fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
-typedef VI vi_one; // one value for all lanes, at some address
-typedef VF vf_one;
-static inline vi_one vi_one_at(const void *p) { return vi_bcast(p); }
-static inline vf_one vf_one_at(const float *p) { return vf_bcast(p); }
-static inline VF vf_fma_one(vf_one a, VF b, VF c) { return vf_fma(a, b, c); }
+#include "cpu/linear_one.h"
 static inline VI vi_pair(VI s, const void *pair, uint32_t factors) { return vi_add(s, _mm256_madd_epi16(vi_bcast(pair), vi_splat(factors))); }
 static inline VF vf_neg(VF a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }

@@ -251,7 +251,7 @@ typedef struct tile_panel {
     bool first;           // sums begin at 0
     float *y;             // the first group's output, if the sums are complete with this panel, else NULL
     int64_t ldy;
-    int64_t whole_tiles, whole_groups; // how many have all rows, all lanes
+    int64_t rows, lanes;  // of y
     float *sum;           // [tiles / 2][TILE_GROUPS / 2][2 tiles][2 groups][16][16]
     int32_t *ring;        // [JOB_PRODUCTS][16][16]
 } tile_panel;
@@ -259,14 +259,14 @@ typedef struct tile_panel {
 // Of tiles t, t + 1 and groups g, g + 1.
 INLINE float *pair_sums(const tile_panel *p, int t, int g) { return p->sum + (t * TILE_GROUPS + 2 * g) * TILE_SUMS; }
 
-// Sums of two groups and two tiles of which not all are there, complete, to [n, n1) of y.
-static void tiles_out(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1, int tile, int group) {
+// Sums of two groups and two tiles of which not all are there, complete, to y.
+static void tiles_out(const tile_panel *p, int tile, int group) {
     for (int t = tile; t < tile + 2 && t < p->tiles; t++)
         for (int g = group; g < group + 2 && g < p->groups; g++) {
             const float *sum = pair_sums(p, tile, group) + (2 * (t - tile) + g - group) * TILE_SUMS;
-            int64_t at = n + g * LINEAR_ROWS, lanes = n1 - at < LINEAR_ROWS ? n1 - at : LINEAR_ROWS;
-            for (int64_t r = t * TILE_ROWS; r < c->rows && r < (t + 1) * TILE_ROWS; r++, sum += LINEAR_ROWS) {
-                float *y = c->y + r * c->ldy + at;
+            int64_t at = g * LINEAR_ROWS, lanes = p->lanes - at < LINEAR_ROWS ? p->lanes - at : LINEAR_ROWS;
+            for (int64_t r = t * TILE_ROWS; r < p->rows && r < (t + 1) * TILE_ROWS; r++, sum += LINEAR_ROWS) {
+                float *y = p->y + r * p->ldy + at;
                 if (lanes < LINEAR_ROWS) memcpy(y, sum, (size_t)lanes * sizeof *y);
                 else memcpy(y, sum, LINEAR_ROWS * sizeof *y); // a size that compilers know
             }
@@ -282,11 +282,11 @@ INLINE void job_at(const tile_panel *p, int t, int g, int64_t b, tile_job *to) {
     to->from = p->first && b == 0 ? no_sums : to->sum;
     to->tile = t, to->group = g, to->b = b;
     to->tiles = p->tiles - t, to->groups = p->groups - g, to->left = p->n - b;
-    to->y = p->y && to->left <= p->blocks && t + 2 <= p->whole_tiles && g + 2 <= p->whole_groups ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
+    to->y = p->y && to->left <= p->blocks && (t + 2) * TILE_ROWS <= p->rows && (g + 2) * LINEAR_ROWS <= p->lanes ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
     to->ldy = p->ldy;
 }
 
-static void tiles_panel(const tiles_call *c, const tile_panel *p, int64_t n, int64_t n1) {
+static void tiles_panel(const tile_panel *p) {
     tile_job jobs[3], *make = jobs, *scale = NULL, *next = jobs + 1;
     bool was_whole = false;
     job_at(p, 0, 0, 0, make);
@@ -296,13 +296,13 @@ static void tiles_panel(const tiles_call *c, const tile_panel *p, int64_t n, int
         if (more) job_at(p, make->tile + (on || across ? 0 : 2), on ? make->group : across ? make->group + 2 : 0, on ? make->b + p->blocks : 0, next);
         bool whole = make->tiles > 1 && make->groups > 1 && make->left >= p->blocks;
         p->step[whole && was_whole](make, more ? next : make, scale, p->ring);
-        if (p->y && scale && !scale->y && make->b == 0) tiles_out(c, p, n, n1, scale->tile, scale->group);
+        if (p->y && scale && !scale->y && make->b == 0) tiles_out(p, scale->tile, scale->group);
         tile_job *was = scale ? scale : jobs + 2;
         scale = make, make = next, next = was, was_whole = whole;
         if (!more) break;
     }
     p->step[false](NULL, NULL, scale, p->ring);
-    if (p->y && !scale->y) tiles_out(c, p, n, n1, scale->tile, scale->group);
+    if (p->y && !scale->y) tiles_out(p, scale->tile, scale->group);
 }
 
 // Blocks [b, b + n) of rows as they lie to tiles, `apart` bytes apart; rows that are missing in the last one count for nothing.
@@ -328,7 +328,7 @@ static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     int64_t blocks = w->k / ACT_BLOCK, groups = (n1 - n + LINEAR_ROWS - 1) / LINEAR_ROWS;
     tile_panel p = {.step = f->step[w->wide], .e = panel[0], .x = copy[0], .stride = c->tiled ? TILE_ROWS * act_bytes(c->kind, w->k) : sizeof copy[0], .block = act_tile_bytes(c->kind),
                     .tiles = (int)((c->rows + TILE_ROWS - 1) / TILE_ROWS), .groups = (int)groups, .blocks = job_blocks(w->wide), .sum = sum, .ring = ring,
-                    .ldy = c->ldy, .whole_tiles = c->rows / TILE_ROWS, .whole_groups = (n1 - n) / LINEAR_ROWS};
+                    .ldy = c->ldy, .rows = c->rows, .lanes = n1 - n};
     for (int64_t b = 0; b < blocks; b += PANEL) {
         p.n = blocks - b < PANEL ? blocks - b : PANEL;
         p.first = b == 0;
@@ -336,7 +336,7 @@ static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
         if (c->tiled) p.x = c->x + (size_t)b * p.block;
         else copy_rows(c, b, p.n, copy[0], p.stride);
         p.y = b + p.n == blocks ? c->y + n : NULL;
-        tiles_panel(c, &p, n, n1);
+        tiles_panel(&p);
     }
 }
 

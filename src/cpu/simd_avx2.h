@@ -38,11 +38,7 @@ V_INLINE vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
 V_INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }   // a b + c
 V_INLINE vf v_fms(vf a, vf b, vf c) { return _mm256_fmsub_ps(a, b, c); }   // a b - c
 V_INLINE vf v_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); } // c - a b
-V_INLINE vf v_now(vf a) { return a; } // has a meaning in simd_avx512.h
-typedef vf v_one;                      // one value for all lanes
-V_INLINE v_one v_one_at(const float *p) { return v_set1(*p); }
-V_INLINE vf v_mul_one(v_one a, vf b) { return v_mul(a, b); }
-V_INLINE vf v_fma_one(v_one a, vf b, vf c) { return v_fma(a, b, c); }
+#include "cpu/simd_one.h"
 V_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); } // a < b ? a : b, so b where one is NaN
 V_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); } // a > b ? a : b
 V_INLINE vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }

@@ -36,11 +36,7 @@ V_INLINE vf v_div(vf a, vf b) { return vdivq_f32(a, b); }
 V_INLINE vf v_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }
 V_INLINE vf v_fms(vf a, vf b, vf c) { return vfmaq_f32(vnegq_f32(c), a, b); }
 V_INLINE vf v_fnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }
-V_INLINE vf v_now(vf a) { return a; } // has a meaning in simd_avx512.h
-typedef vf v_one;                      // one value for all lanes
-V_INLINE v_one v_one_at(const float *p) { return v_set1(*p); }
-V_INLINE vf v_mul_one(v_one a, vf b) { return v_mul(a, b); }
-V_INLINE vf v_fma_one(v_one a, vf b, vf c) { return v_fma(a, b, c); }
+#include "cpu/simd_one.h"
 V_INLINE vf v_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); } // FMIN would keep a NaN of either
 V_INLINE vf v_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 V_INLINE vf v_sqrt(vf a) { return vsqrtq_f32(a); }

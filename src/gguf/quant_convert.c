@@ -4,18 +4,19 @@
 #include "gguf/quant_internal.h"
 
 #include <math.h>
+#include <pthread.h>
 
-enum { CHUNK = 256 }; // a multiple of every block size
+enum { CHUNK = 256, CODE_MOST = 127 }; // CHUNK: a multiple of every block size
 
 tl_dtype quant_stand_in(tl_dtype t) {
     return quant_codebook_decoder(t) || quant_tiny_decoder(t) ? DT_Q8_0 : t;
 }
 
-// Whether all values are whole multiples of unit, up to 127 times; fills the codes.
+// Whether all values are whole multiples of unit, up to CODE_MOST times; fills the codes.
 static bool codes_of(const float *x, float unit, int8_t *code) {
     for (int i = 0; i < 32; i++) {
         float q = x[i] / unit, whole = roundf(q);
-        if (fabsf(whole) > 127 || fabsf(q - whole) > 1e-4f * fabsf(whole)) return false;
+        if (fabsf(whole) > CODE_MOST || fabsf(q - whole) > 1e-4f * fabsf(whole)) return false;
         code[i] = (int8_t)whole;
     }
     return true;
@@ -30,7 +31,7 @@ static bool find_unit(const float *x, float *unit, int8_t *code) {
         if (size > peak) peak = size;
     }
     if (!isfinite(peak) || peak == 0) return false;
-    for (int k = 1; k <= 127 && peak * (float)k <= 127.01f * least; k++) {
+    for (int k = 1; k <= CODE_MOST && peak * (float)k <= (CODE_MOST + 0.01f) * least; k++) {
         *unit = least / (float)k;
         if (codes_of(x, *unit, code)) return true;
     }
@@ -46,22 +47,37 @@ typedef struct two_scales {
 static const two_scales two_scale_types[] = {
     {DT_IQ2_XS, 3, {43, 25, 8}}, {DT_IQ2_S, 3, {43, 25, 8}}, {DT_IQ1_M, 3, {9, 7, 1}}, {DT_NVFP4, 7, {12, 8, 6, 4, 3, 2, 1}},
 };
+enum { TWO_SCALE_TYPES = sizeof two_scale_types / sizeof *two_scale_types };
 
 // What code the largest of 32 such values gets so that all are met best, by the ratio of the smaller half's largest value to the other's: least
-// squared error over all magnitudes in both halves. 127 leaves three times (IQ1_M 15 times) as much.
-enum { RATIOS = 1024, CODE_MOST = 127, CODE_LEAST = 32 };
-static void find_peaks(const two_scales *f, uint8_t peak[RATIOS + 1]) {
-    for (int r = 0; r <= RATIOS; r++) {
-        float best = INFINITY;
-        for (int k = CODE_MOST; k >= CODE_LEAST; k--) {
-            float sum = 0;
-            for (int i = 0; i < 2 * f->n && sum < best; i++) {
-                float v = f->level[i / 2] / f->level[0] * (i % 2 ? (float)r / RATIOS : 1), q = v * (float)k, off = (q - (float)(int)(q + 0.5f)) / (float)k;
-                sum += off * off;
+// squared error over all magnitudes in both halves. CODE_MOST leaves three times (IQ1_M 15 times) as much.
+enum { RATIOS = 1024, CODE_LEAST = 32 };
+static uint8_t two_scale_peaks[TWO_SCALE_TYPES][RATIOS + 1];
+static pthread_once_t peaks_once = PTHREAD_ONCE_INIT;
+
+static void find_peaks(void) {
+    for (size_t t = 0; t < TWO_SCALE_TYPES; t++)
+        for (int r = 0; r <= RATIOS; r++) {
+            const two_scales *f = &two_scale_types[t];
+            float best = INFINITY;
+            for (int k = CODE_MOST; k >= CODE_LEAST; k--) {
+                float sum = 0;
+                for (int i = 0; i < 2 * f->n && sum < best; i++) {
+                    float v = f->level[i / 2] / f->level[0] * (i % 2 ? (float)r / RATIOS : 1), q = v * (float)k, off = (q - (float)(int)(q + 0.5f)) / (float)k;
+                    sum += off * off;
+                }
+                if (sum < best) best = sum, two_scale_peaks[t][r] = (uint8_t)k;
             }
-            if (sum < best) best = sum, peak[r] = (uint8_t)k;
         }
-    }
+}
+
+static const uint8_t *peaks_of(tl_dtype t) {
+    for (size_t i = 0; i < TWO_SCALE_TYPES; i++)
+        if (two_scale_types[i].type == t) {
+            TL_CHECK(pthread_once(&peaks_once, find_peaks) == 0);
+            return two_scale_peaks[i];
+        }
+    return NULL;
 }
 
 static bool two_scale_codes(const uint8_t *peak, const float *x, float *unit, int8_t *code) {
@@ -77,7 +93,7 @@ static bool two_scale_codes(const uint8_t *peak, const float *x, float *unit, in
     return true;
 }
 
-// peak: find_peaks(), or NULL.
+// peak: peaks_of() what x was.
 static void to_q8_0(const uint8_t *peak, const float *x, uint8_t *b, int64_t n) {
     for (int64_t i = 0; i < n; i += 32, x += 32, b += 34) {
         int8_t code[32];
@@ -96,10 +112,8 @@ static void to_q8_0(const uint8_t *peak, const float *x, uint8_t *b, int64_t n) 
 void quant_convert(tl_dtype from, const void *src, tl_dtype to, void *dst, int64_t n) {
     size_t in, out;
     TL_CHECK(dtype_bytes(from, n, &in) && dtype_bytes(to, n, &out) && quant_can_encode(to));
-    const uint8_t *s = src;
-    uint8_t *d = dst, peaks[RATIOS + 1], *peak = NULL;
-    for (size_t i = 0; i < sizeof two_scale_types / sizeof *two_scale_types; i++)
-        if (two_scale_types[i].type == from) find_peaks(&two_scale_types[i], peak = peaks);
+    const uint8_t *s = src, *peak = to == DT_Q8_0 ? peaks_of(from) : NULL;
+    uint8_t *d = dst;
     for (int64_t i = 0; i < n; i += CHUNK) {
         float x[CHUNK];
         int64_t part = n - i < CHUNK ? n - i : CHUNK;
