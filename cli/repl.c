@@ -184,16 +184,13 @@ static bool history_path(char *path, size_t cap) {
     return n + 20 < cap && (mkdir(strcat(path, "/tl"), 0755), strcat(path, "/history"), true);
 }
 
-static void open_terminal(repl *p, char *file, size_t cap) {
+static int open_terminal(repl *p, char *file, size_t cap) {
     HistEvent event;
     char why[300];
-    if (!terminal_load(why, sizeof why)) {
-        fprintf(stderr, "tl repl: %s\n", why);
-        return;
-    }
+    if (!terminal_load(why, sizeof why)) return fail("repl", "%s", why);
     p->edit = edit.el_init("tl", stdin, stdout, stderr);
     p->history = edit.history_init();
-    if (!p->edit || !p->history) return;
+    if (!p->edit || !p->history) return fail("repl", "the terminal cannot be used");
     edit.history(p->history, &event, H_SETSIZE, 1000);
     edit.history(p->history, &event, H_SETUNIQUE, 1);
     if (!history_path(file, cap)) *file = 0;
@@ -206,15 +203,16 @@ static void open_terminal(repl *p, char *file, size_t cap) {
     edit.el_set(p->edit, EL_BIND, "^I", "tl-complete", NULL);
     edit.el_set(p->edit, EL_SIGNAL, 0);
     edit.el_source(p->edit, NULL);
+    return 0;
 }
 
-static void read_terminal(repl *p) {
+static int read_terminal(repl *p) {
     char file[PATH_MAX] = "";
     bool quit = false;
     HistEvent event;
-    open_terminal(p, file, sizeof file);
-    printf("tl %s: :help tells what can be done here\n", tl_version());
-    while (p->edit && !quit) {
+    int status = open_terminal(p, file, sizeof file);
+    if (status == 0) printf("tl %s: :help tells what can be done here\n", tl_version());
+    while (status == 0 && !quit) {
         int n;
         const char *line = edit.el_gets(p->edit, &n);
         if (line && n > 0) {
@@ -228,9 +226,10 @@ static void read_terminal(repl *p) {
         }
     }
     if (p->history && *file) edit.history(p->history, &event, H_SAVE, file);
-    if (!quit) putchar('\n');
+    if (status == 0 && !quit) putchar('\n');
     if (p->edit) edit.el_end(p->edit);
     if (p->history) edit.history_end(p->history);
+    return status;
 }
 
 static void read_pipe(repl *p) {
@@ -264,7 +263,7 @@ int cli_repl(int argc, char **argv) {
     sigaction(SIGINT, &action, NULL);
     if (tl_repl_new(&program, &p.r, &err) != TL_OK) status = fail_with("repl", &err);
     else if (first < argc && tl_repl_load(p.r, argv[first], &err) != TL_OK) status = fail_with("repl", &err);
-    else if (terminal) read_terminal(&p);
+    else if (terminal) status = read_terminal(&p);
     else read_pipe(&p);
     if (!terminal && p.failed) status = 1;
     free(p.entry);

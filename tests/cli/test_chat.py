@@ -98,12 +98,19 @@ class Chat(ModelCase):
         self.tl("chat", "-m", path, "--chat-template", template, "-n", "2", text="Hi\n")
 
     # ---- at a terminal
-    def terminal(self, *args, **env):
+    def terminal(self, *args, command="chat", **env):
         pid, fd = pty.fork()
         if pid == 0:
-            os.execve(TL, ["tl", "chat", "-m", self.model, "--temp", "0", *args], {**self.env, "TERM": "xterm", **env})
+            options = ["-m", self.model, "--temp", "0"] if command == "chat" else []
+            os.execve(TL, ["tl", command, *options, *args], {**self.env, "TERM": "xterm", **env})
         self.seen = b""
         return pid, fd
+
+    def test_without_the_library_that_edits(self):
+        (self.folder / "libedit.so.2").write_bytes(b"")  # found first, and no library
+        for command in "chat", "repl":
+            self.assertEqual(self.finish(*self.terminal(command=command, LD_LIBRARY_PATH=str(self.folder))), 1)
+            self.assertIn(b"libedit", self.seen)
 
     def until(self, fd, wanted, seconds=20):
         end, begin = time.time() + seconds, len(self.seen)
