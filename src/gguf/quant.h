@@ -14,11 +14,13 @@ void quant_encode(tl_dtype t, const float *src, void *dst, int64_t n);
 bool quant_can_encode(tl_dtype t);
 
 // ---- formats without kernels ---------------------------------------------------------------------
-// The type as which a matrix of type t is multiplied: t where kernels exist (F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K) and
-// for integers; Q8_0 for IQ1 to IQ4, TQ, MXFP4, NVFP4, Q1_0. Rows that are whole blocks of t are whole blocks of it.
-tl_dtype quant_stand_in(tl_dtype t);
+// The type as which a matrix of type t with rows of `cols` values is multiplied: t where kernels exist (F32, F16, BF16, Q4_0 to
+// Q8_0, Q2_K to Q6_K) and for integers; Q6_K for NVFP4 in rows of whole blocks of that, else F16; Q8_0 for IQ1 to IQ4, TQ, MXFP4, Q1_0.
+// Rows that are whole blocks of t are whole blocks of it.
+tl_dtype quant_stand_in(tl_dtype t, int64_t cols);
 // Converts n values (whole blocks of both types) by way of float32, without allocating. `to` must be encodable. To Q8_0, 32
 // values that are multiples of one unit keep them: IQ4_NL, TQ, Q1_0, MXFP4 exactly, IQ4_XS, IQ3, IQ2_XXS, IQ1_S within 2^-11.
+// NVFP4 to Q6_K keeps scales: exactly where the 16 of 256 values are within a factor of 8.
 void quant_convert(tl_dtype from, const void *src, tl_dtype to, void *dst, int64_t n);
 
 // ---- parts of blocks, for kernels and repackers (docs/formats.md draws them) -------------------

@@ -1,14 +1,16 @@
 // quant_convert.c - from one format to another, for formats that no kernel multiplies: they are loaded as Q8_0. Most of
 // them are whole multiples of one unit for each 32 values (IQ4: levels up to 127; TQ, Q1_0, MXFP4, IQ1_S, IQ2_XXS,
-// IQ3: smaller ones), which Q8_0 holds as they are, its float16 scale being the only rounding.
+// IQ3: smaller ones), which Q8_0 holds as they are, its float16 scale being the only rounding. NVFP4, with a scale for each 16
+// values, is loaded as Q6_K, which has such scales too, or where rows are no whole blocks of that as F16, which holds all its values.
 #include "gguf/quant_internal.h"
 
 #include <math.h>
 #include <pthread.h>
 
-enum { CHUNK = 256, CODE_MOST = 127 }; // CHUNK: a multiple of every block size
+enum { CHUNK = 256, CODE_MOST = 127 }; // CHUNK: a multiple of every block size, and Q6_K's
 
-tl_dtype quant_stand_in(tl_dtype t) {
+tl_dtype quant_stand_in(tl_dtype t, int64_t cols) {
+    if (t == DT_NVFP4) return cols % CHUNK ? DT_F16 : DT_Q6_K;
     return quant_codebook_decoder(t) || quant_tiny_decoder(t) ? DT_Q8_0 : t;
 }
 
@@ -41,11 +43,10 @@ static bool find_unit(const float *x, float *unit, int8_t *code) {
 // Formats whose scale changes after 16 values: the magnitudes that a scale multiplies, the largest first.
 typedef struct two_scales {
     tl_dtype type;
-    int n;
-    float level[7];
+    float level[3];
 } two_scales;
 static const two_scales two_scale_types[] = {
-    {DT_IQ2_XS, 3, {43, 25, 8}}, {DT_IQ2_S, 3, {43, 25, 8}}, {DT_IQ1_M, 3, {9, 7, 1}}, {DT_NVFP4, 7, {12, 8, 6, 4, 3, 2, 1}},
+    {DT_IQ2_XS, {43, 25, 8}}, {DT_IQ2_S, {43, 25, 8}}, {DT_IQ1_M, {9, 7, 1}},
 };
 enum { TWO_SCALE_TYPES = sizeof two_scale_types / sizeof *two_scale_types };
 
@@ -62,7 +63,7 @@ static void find_peaks(void) {
             float best = INFINITY;
             for (int k = CODE_MOST; k >= CODE_LEAST; k--) {
                 float sum = 0;
-                for (int i = 0; i < 2 * f->n && sum < best; i++) {
+                for (int i = 0; i < 6 && sum < best; i++) {
                     float v = f->level[i / 2] / f->level[0] * (i % 2 ? (float)r / RATIOS : 1), q = v * (float)k, off = (q - (float)(int)(q + 0.5f)) / (float)k;
                     sum += off * off;
                 }
@@ -114,11 +115,13 @@ void quant_convert(tl_dtype from, const void *src, tl_dtype to, void *dst, int64
     TL_CHECK(dtype_bytes(from, n, &in) && dtype_bytes(to, n, &out) && quant_can_encode(to));
     const uint8_t *s = src, *peak = to == DT_Q8_0 ? peaks_of(from) : NULL;
     uint8_t *d = dst;
+    bool scales = from == DT_NVFP4 && to == DT_Q6_K;
     for (int64_t i = 0; i < n; i += CHUNK) {
         float x[CHUNK];
         int64_t part = n - i < CHUNK ? n - i : CHUNK;
-        quant_decode(from, s, x, part);
-        if (to == DT_Q8_0) to_q8_0(peak, x, d, part);
+        if (!scales) quant_decode(from, s, x, part);
+        if (scales) quant_nvfp4_as_q6_k(s, d);
+        else if (to == DT_Q8_0) to_q8_0(peak, x, d, part);
         else quant_encode(to, x, d, part);
         if (dtype_bytes(from, part, &in)) s += in;
         if (dtype_bytes(to, part, &out)) d += out;

@@ -269,17 +269,21 @@ static void encode_q3_k(const float *x, uint8_t *b) {
     }
 }
 
-static void encode_q6_k(const float *x, uint8_t *b) {
-    int sc[16];
-    uint8_t code[SUPER];
-    memset(b, 0, 210);
-    signed_encode(x, 32, 128, b + 208, sc, code);
+void quant_put_q6_k(const int sc[16], const uint8_t code[SUPER], uint8_t *b) {
+    memset(b, 0, 208);
     for (int i = 0; i < 16; i++) b[192 + i] = (uint8_t)sc[i];
     for (int i = 0; i < SUPER; i++) {
         int half = i / 128, part = i % 128 / 32, j = i % 32;
         b[64 * half + part % 2 * 32 + j] |= (uint8_t)((code[i] & 15) << (part / 2 * 4));
         b[128 + 32 * half + j] |= (uint8_t)((code[i] >> 4) << (2 * part));
     }
+}
+
+static void encode_q6_k(const float *x, uint8_t *b) {
+    int sc[16];
+    uint8_t code[SUPER];
+    signed_encode(x, 32, 128, b + 208, sc, code);
+    quant_put_q6_k(sc, code, b);
 }
 
 // ---- dispatch ------------------------------------------------------------------------------------

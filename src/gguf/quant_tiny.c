@@ -171,6 +171,38 @@ static void encode_nvfp4(const float *x, uint8_t *b) {
     }
 }
 
+// The scale of Q6_K, a whole number of its steps, with which `steps` times each level comes out best: the fewer steps a scale is, the
+// more codes (up to 31) are left to make up for what it lacks.
+static int nvfp4_scale_in_steps(float steps) {
+    int best = 0;
+    float best_error = INFINITY;
+    if (steps == roundf(steps)) return (int)steps;
+    for (int sc = (int)ceilf(steps * 12 / 31); sc <= (int)ceilf(steps); sc++) {
+        float error = 0;
+        for (int i = 1; i < 8; i++) error += powf(roundf(e2m1[i] * steps / (float)sc) * (float)sc - e2m1[i] * steps, 2);
+        if (error < best_error) best = sc, best_error = error;
+    }
+    return best;
+}
+
+void quant_nvfp4_as_q6_k(const uint8_t *blocks, uint8_t *b) {
+    enum { SCALES = 16, BLOCK = 36 };
+    float unit[SCALES], largest = 0, d = 0x1p-10f; // the least scale is 2^-10, so that all are whole multiples of a power of two
+    int sc[SCALES];
+    uint8_t code[256];
+    for (int i = 0; i < SCALES; i++) unit[i] = ue4m3_half(blocks[i / 4 * BLOCK + i % 4]), largest = fmaxf(largest, unit[i]);
+    while (largest > 127 * d) d *= 2;
+    for (int i = 0; i < SCALES; i++) {
+        const uint8_t *q = blocks + i / 4 * BLOCK + 4 + i % 4 * 8;
+        sc[i] = nvfp4_scale_in_steps(unit[i] / d);
+        float by = sc[i] ? unit[i] / d / (float)sc[i] : 0;
+        for (int j = 0; j < 16; j++) code[16 * i + j] = (uint8_t)(32 + (int)roundf(by * e2m1[j < 8 ? q[j] & 15 : q[j - 8] >> 4]));
+    }
+    quant_put_q6_k(sc, code, b);
+    uint16_t h = f32_to_f16(d);
+    memcpy(b + 208, &h, 2);
+}
+
 quant_block_decoder quant_tiny_decoder(tl_dtype t) {
     switch (t) {
     case DT_Q1_0: return decode_q1_0;

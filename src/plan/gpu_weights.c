@@ -39,7 +39,7 @@ static void copy_shared(pool *threads, void *dst, const void *src, size_t bytes)
 // The file's rows, or those of the format that stands in for it; *temp is freed by the caller. The CPU may have its own form of
 // them already.
 static tl_status file_rows(const ir_weight *w, const plan_weight *pw, cpu_matrix *out, void **temp, tl_error *err) {
-    tl_dtype t = quant_stand_in(w->type);
+    tl_dtype t = quant_stand_in(w->type, w->cols);
     size_t bytes;
     *out = pw->m;
     *temp = NULL;

@@ -144,7 +144,7 @@ const void *weight_bytes(const ir_weight *w) {
 
 // Formats without kernels of their own become one that has them.
 static tl_status stand_in(const ir_weight *w, plan_weight *pw, tl_error *err) {
-    tl_dtype t = quant_stand_in(w->type);
+    tl_dtype t = quant_stand_in(w->type, w->cols);
     size_t row, bytes;
     if (!dtype_bytes(t, w->cols, &row) || !size_mul(row, (size_t)w->rows, &bytes) || !(pw->other = mem_alloc_aligned(bytes + LINE, LINE))) {
         pw->m.data = NULL;
@@ -164,7 +164,7 @@ static tl_status in_place(const ir_weight *w, plan_weight *pw, tl_error *err) {
         return err_set(err, TL_E_UNSUPPORTED, "tensor %s: rows of %lld are no whole blocks of %s", w->name ? w->name : "?", (long long)w->cols,
                        dtype_table[w->type].name);
     pw->m = (cpu_matrix){.type = w->type, .n = w->rows, .k = w->cols, .data = weight_bytes(w), .row_bytes = row_bytes};
-    return quant_stand_in(w->type) == w->type ? TL_OK : stand_in(w, pw, err);
+    return quant_stand_in(w->type, w->cols) == w->type ? TL_OK : stand_in(w, pw, err);
 }
 
 typedef struct prepare_job {

@@ -227,15 +227,15 @@ static void stand_ins_are_close(void **state) {
     static const struct { tl_dtype type; float most; } rows[] = {
         {DT_IQ4_NL, 0}, {DT_TQ1_0, 0}, {DT_TQ2_0, 0}, {DT_Q1_0, 0}, {DT_MXFP4, 0}, {DT_IQ4_XS, 0x1p-11f}, {DT_IQ3_S, 0x1p-11f},
         {DT_IQ3_XXS, 0x1p-11f}, {DT_IQ2_XXS, 0x1p-11f}, {DT_IQ1_S, 0x1p-11f}, {DT_IQ2_XS, ROUNDED}, {DT_IQ2_S, ROUNDED},
-        {DT_IQ1_M, ROUNDED}, {DT_NVFP4, ROUNDED},
+        {DT_IQ1_M, ROUNDED},
     };
     enum { N = 1024 };
     static uint8_t raw[MAX_BYTES], q8[N / 32 * 34];
     static float x[N], y[N];
     int others = 0;
     (void)state;
-    for (int t = 0; t < DT_COUNT; t++) others += quant_stand_in((tl_dtype)t) != (tl_dtype)t;
-    assert_int_equal(others, sizeof rows / sizeof *rows);
+    for (int t = 0; t < DT_COUNT; t++) others += quant_stand_in((tl_dtype)t, N) != (tl_dtype)t;
+    assert_int_equal(others, sizeof rows / sizeof *rows + 1); // and NVFP4
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         const dtype_info *info = &dtype_table[rows[r].type];
         size_t scale, min;
@@ -246,7 +246,7 @@ static void stand_ins_are_close(void **state) {
             if (quant_scale_places(rows[r].type, &scale, &min)) memcpy(block + scale, &h, 2);
             if (rows[r].type == DT_MXFP4) block[0] = (uint8_t)(118 + b % 8);
         }
-        assert_int_equal(quant_stand_in(rows[r].type), DT_Q8_0);
+        assert_int_equal(quant_stand_in(rows[r].type, N), DT_Q8_0);
         quant_decode(rows[r].type, raw, x, N);
         quant_convert(rows[r].type, raw, DT_Q8_0, q8, N);
         quant_decode(DT_Q8_0, q8, y, N);
@@ -264,11 +264,40 @@ static void stand_ins_are_close(void **state) {
             if (ours > plain / 2) fail_msg("%s: squared error %g, as Q8_0 %g", info->name, ours, plain);
         }
     }
-    assert_int_equal(quant_stand_in(DT_Q4_K), DT_Q4_K);
+    assert_int_equal(quant_stand_in(DT_Q4_K, N), DT_Q4_K);
     make_values(x, N); // other pairs go by way of float32, in parts that are no multiple of the chunk
     quant_convert(DT_F32, x, DT_Q5_0, q8, N - 32);
     quant_encode(DT_Q5_0, x, raw, N - 32);
     assert_memory_equal(q8, raw, (N - 32) / 32 * 22);
+}
+
+// NVFP4 with a scale for each 16 values becomes Q6_K, which has them too: the same values where scales are within a factor of 8,
+// whatever their size; under smaller ones within a small part of the largest. F16 (other rows) holds all values.
+static void nvfp4_keeps_its_scales(void **state) {
+    enum { N = 256, SPANS = 12 };
+    uint8_t raw[N / 64 * 36], q6[210], f16[2 * N];
+    float x[N], y[N];
+    (void)state;
+    assert_int_equal(quant_stand_in(DT_NVFP4, 2048), DT_Q6_K);
+    assert_int_equal(quant_stand_in(DT_NVFP4, 576), DT_F16);
+    for (int span = 0; span < SPANS; span++)
+        for (int top = 0; top < 0x7f; top++) { // the largest scale's code; the others reach `span` octaves further down
+            make_blocks(DT_NVFP4, N / 64, raw);
+            for (int i = 0; i < 16; i++) {
+                int code = top - (i ? (i * 37 + top) % (8 * span + 1) : 0);
+                raw[i / 4 * 36 + i % 4] = (uint8_t)(code < 0 ? 0 : code);
+            }
+            raw[4] = 0x77; // 12 times the largest scale's half
+            quant_decode(DT_NVFP4, raw, x, N);
+            quant_convert(DT_NVFP4, raw, DT_Q6_K, q6, N);
+            quant_decode(DT_Q6_K, q6, y, N);
+            float most = span <= 3 ? 0 : x[0] / 12 / 24;
+            for (int i = 0; i < N; i++)
+                if (fabsf(x[i] - y[i]) > most) fail_msg("scale %d, %d octaves, value %d: %g, not %g", top, span, i, (double)y[i], (double)x[i]);
+            quant_convert(DT_NVFP4, raw, DT_F16, f16, N);
+            quant_decode(DT_F16, f16, y, N);
+            for (int i = 0; i < N; i++) assert_true(x[i] == y[i]);
+        }
 }
 
 static void plain_types_are_decoded(void **state) {
@@ -300,7 +329,7 @@ int main(void) {
         cmocka_unit_test(bad_values_give_bad_blocks),
         cmocka_unit_test(search_agrees_with_decoder),
         cmocka_unit_test(bad_floats_are_found),
-        cmocka_unit_test(stand_ins_are_close),
+        cmocka_unit_test(stand_ins_are_close), cmocka_unit_test(nvfp4_keeps_its_scales),
         cmocka_unit_test(plain_types_are_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,6 +213,7 @@ static void test_stand_ins(void **state) { // formats without kernels of their o
     (void)state;
     check_all("llama", DT_MXFP4);
     check_all("qwen2", DT_TQ2_0);
+    check_all("llama", DT_NVFP4);
 }
 
 static void test_cache_types(void **state) {
