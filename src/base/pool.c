@@ -132,7 +132,8 @@ static void work_loop(pool *p, int loop, int thread) {
     int64_t did = 0, begin, end;
     for (int i = 0; thread < l->threads && i < l->threads; i++) {
         int owner = (thread + i) % l->threads;
-        int64_t lo = l->base + pool_owned(l, owner), hi = l->base + pool_owned(l, owner + 1);
+        int range = l->backward ? l->threads - 1 - owner : owner;
+        int64_t lo = l->base + pool_owned(l, range), hi = l->base + pool_owned(l, range + 1);
         while (take_piece(&p->workers[owner].cursor, lo, hi, &begin, &end)) {
             c->work(c->ctx, loop, begin - l->base, end - l->base, thread);
             did += end - begin;

@@ -24,6 +24,7 @@ void pool_barrier_reset(pool *p); // barrier; the cursor restarts at 0
 typedef struct pool_loop {
     int64_t units;   // 0: the loop is only its `then`
     int threads;     // the first so many threads share it, 1 to pool_size
+    bool backward;   // the first thread owns the last units
     int64_t base;    // the pool's own
 } pool_loop;
 typedef struct pool_chain {
@@ -38,7 +39,7 @@ typedef struct pool_chain {
 void pool_run_chain(pool *p, pool_chain *c); // returns when the last loop's `then` is done
 // Between calls: threads from n on (1 to pool_size) sleep until a larger team or pool_run wants them; chains are for the first n.
 void pool_team(pool *p, int n);
-// Units of loop l that thread t owns: [pool_owned(l, t), pool_owned(l, t + 1)).
+// Units of loop l, not a backward one, that thread t owns: [pool_owned(l, t), pool_owned(l, t + 1)).
 static inline int64_t pool_owned(const pool_loop *l, int t) { return l->units / l->threads * t + l->units % l->threads * t / l->threads; }
 int pool_default_threads(void);   // physical cores this process may use
 #endif

@@ -420,6 +420,8 @@ static void prepare_run(plan *p, const plan_step *s) {
     for (int i = 1; i < p->n_phases; i++) {
         const stage *st = &p->stages[p->phases[i].stage];
         p->loops[i - 1] = (pool_loop){.threads = p->phases[i].threads};
+        // A thread then attends for rows like those that it has in the stages around: attention counts its items from the last row.
+        p->loops[i - 1].backward = p->items[st->first].kind == K_ATTN && p->step.rows >= CPU_TILE;
         for (int j = 0; j < st->n; j++) p->loops[i - 1].units += p->items[st->first + j].units;
     }
 }

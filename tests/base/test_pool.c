@@ -177,7 +177,7 @@ static void run_chain(pool *p, const pool_loop *loops, int n, int nap_thread, in
 
 static void chains_cover(pool *p) {
     static const pool_loop all[LOOPS] = {{.units = 0, .threads = 1}, {.units = 1, .threads = 9}, {.units = 1000, .threads = 9},
-        {.units = 0, .threads = 2}, {.units = 0, .threads = 9}, {.units = 7, .threads = 2}, {.units = 64, .threads = 1}, {.units = 3, .threads = 9}, {.units = 0, .threads = 3}};
+        {.units = 0, .threads = 2}, {.units = 0, .threads = 9}, {.units = 7, .threads = 2, .backward = true}, {.units = 64, .threads = 1}, {.units = 3, .threads = 9, .backward = true}, {.units = 0, .threads = 3}};
     static const pool_loop none[2] = {{.units = 0, .threads = 1}, {.units = 0, .threads = 1}};
     for (int i = 0; i < 5; i++) {
         run_chain(p, all, LOOPS, -1, 100);
@@ -193,6 +193,32 @@ static void chains_cover(pool *p) {
 static void chains_do_each_unit_once_in_order(void **state) {
     (void)state;
     with_pools(chains_cover);
+}
+
+// The caller's first units are those that it owns: the others wait with theirs until it has begun.
+typedef struct front {
+    _Atomic int64_t begin; // of the caller's first piece, -1: it has none yet
+} front;
+static void front_units(void *ctx, int loop, int64_t begin, int64_t end, int thread) {
+    front *f = ctx;
+    int64_t none = -1;
+    (void)loop, (void)end;
+    if (thread == 0) atomic_compare_exchange_strong(&f->begin, &none, begin);
+    while (atomic_load(&f->begin) < 0) usleep(10);
+}
+static void fronts(pool *p) {
+    int n = pool_size(p);
+    for (int i = 0; i < 20 && n > 1; i++) {
+        pool_loop l = {.units = 5 * n, .threads = n, .backward = i % 2};
+        front f = {.begin = -1};
+        pool_chain c = {.loops = &l, .n = 1, .work = front_units, .ctx = &f};
+        pool_run_chain(p, &c);
+        assert_int_equal(f.begin, i % 2 ? 5 * n - 5 : 0);
+    }
+}
+static void threads_begin_with_what_they_own(void **state) {
+    (void)state;
+    with_pools(fronts);
 }
 
 // Teams of any size in turn: their chains are whole, the others take no part and are there again for pool_run.
@@ -279,6 +305,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_runs_once), cmocka_unit_test(barriers_separate), cmocka_unit_test(cursor_gives_each_piece_once),
         cmocka_unit_test(sleeps_and_wakes),       cmocka_unit_test(chains_do_each_unit_once_in_order),
+        cmocka_unit_test(threads_begin_with_what_they_own),
         cmocka_unit_test(teams_of_any_size),      cmocka_unit_test(others_sleep),
         cmocka_unit_test(owned_ranges),           cmocka_unit_test(bad_sizes),
     };
