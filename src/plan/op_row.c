@@ -85,6 +85,20 @@ void run_norm(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread
     }
 }
 
+// A residual sum, its norm and what is quantized of that, row by row: what kernels of few rows cost is more than their arithmetic.
+void run_add_norm(const plan *p, kernel *const *k, int64_t r0, int64_t r1, int thread) {
+    const kernel *norm = k[1];
+    int64_t n = norm->node->inner;
+    const float *a = (const float *)p->base[k[0]->in[0].value], *b = (const float *)p->base[k[0]->in[1].value];
+    const float *w = norm->node->n_in > 1 ? (const float *)p->base[norm->in[1].value] + norm->in[1].offset : NULL;
+    for (int64_t r = r0; r < r1; r++) {
+        float *sum = (float *)p->base[k[0]->out] + r * n;
+        p->k->map2(MAP_ADD, a + r * n, b + r * n, sum, n);
+        p->k->rms_norm(sum, w, norm->node->u.norm.eps, (float *)p->base[norm->out] + r * n, n);
+        for (int i = 2; i <= k[0]->followers; i++) k[i]->run(p, k[i], r, r + 1, thread);
+    }
+}
+
 // ---- ROPE: [p, heads * d] ------------------------------------------------------------------------
 void run_rope(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread) {
     (void)thread;

@@ -109,6 +109,7 @@ struct kernel {
     int32_t *after;     // kernels that must be in an earlier stage, besides the makers of reads
     int n_after;
     int32_t stage, depth, id;
+    int followers;      // kernels after this one, in order of execution, that run_add_norm() does as well; 0: none
     void *gpu;          // gpu.h: what it is fused with
 };
 
@@ -288,6 +289,7 @@ void run_scatter(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thr
 void run_owned(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);
 void run_softmax(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);
 void run_topk(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);
+void run_add_norm(const plan *p, kernel *const *k, int64_t r0, int64_t r1, int thread); // k[0] and its followers
 void run_norm(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);
 void run_rope(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);
 void run_reduce(const plan *p, const kernel *k, int64_t r0, int64_t r1, int thread);

@@ -281,6 +281,19 @@ static void run_kernel(const plan *p, const item *it, int i, int64_t u, int thre
     }
 }
 
+// All kernels of a row group, for unit u.
+static void run_rows(const plan *p, const item *it, int64_t u, int thread) {
+    int64_t each = it->units / it->blocks, r0, r1;
+    unit_rows(it, u / each, u % each, &r0, &r1);
+    if (r0 >= r1) return;
+    for (int i = 0; i < it->n; i++) {
+        kernel *const *k = &p->kernels[it->first + i];
+        if (k[0]->followers) run_add_norm(p, k, r0, r1, thread);
+        else k[0]->run(p, k[0], r0, r1, thread);
+        i += k[0]->followers;
+    }
+}
+
 static void run_profiled(const plan *p, const item *it, int i, int64_t u, int thread) {
     double start = clock_ns();
     run_kernel(p, it, i, u, thread);
@@ -299,11 +312,13 @@ static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int threa
     double start = timed ? clock_ns() : 0;
     if (it->kind == K_TILE && !p->profile) run_tiles(p, it, u0, u1, thread);
     else
-        for (int64_t u = u0; u < u1 && !plan_stopped(p); u++)
-            for (int i = 0; i < it->n; i++) {
+        for (int64_t u = u0; u < u1 && !plan_stopped(p); u++) {
+            if (it->kind == K_ROW && !p->profile) run_rows(p, it, u, thread);
+            for (int i = 0; i < it->n && (it->kind != K_ROW || p->profile); i++) {
                 if (p->profile) run_profiled(p, it, i, u, thread);
                 else run_kernel(p, it, i, u, thread);
             }
+        }
     if (timed) p->kernel_ns += clock_ns() - start;
 }
 

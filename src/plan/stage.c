@@ -61,6 +61,29 @@ static void make_items(plan *p) {
     }
 }
 
+// Does edge e of k read rows of n values, one after the other, of the value v (-1: any)?
+static bool reads_rows(const kernel *k, int e, int64_t n, int32_t v) {
+    const reader *in = &k->in[e];
+    return in->kind == SRC_F32 && in->offset == 0 && in->stride[0] == n && in->stride[1] == 1 && (v < 0 || in->value == v);
+}
+
+// Finds sums of two arrays that are normed next, and what is quantized of the norms: run_add_norm().
+static void find_followers(plan *p) {
+    for (int i = 0; i < p->n_items && !p->device; i++) {
+        const item *it = &p->items[i];
+        for (int j = 0; j + 1 < it->n; j += p->kernels[it->first + j]->followers + 1) {
+            kernel *const *k = &p->kernels[it->first + j];
+            const ir_node *sum = k[0]->node, *norm = k[1]->node;
+            int64_t n = norm->inner;
+            if (it->kind != K_ROW || k[0]->run != run_map || sum->sub != MAP_ADD || k[1]->run != run_norm || norm->op != IR_RMS_NORM) continue;
+            if (sum->nout != 2 || norm->nout != 2 || sum->inner != n || !reads_rows(k[0], 0, n, -1) || !reads_rows(k[0], 1, n, -1) || !reads_rows(k[1], 0, n, k[0]->out)) continue;
+            int more = 1;
+            while (j + more + 1 < it->n && k[more + 1]->run == run_quantize) more++;
+            k[0]->followers = more;
+        }
+    }
+}
+
 // Attention calls of one stage may run at the same time: each has a work area of its own.
 static void make_attention_areas(plan *p) {
     p->attns = arena_array(&p->mem, kernel *, p->n_kernels + 1);
@@ -118,6 +141,7 @@ tl_status plan_order(plan *p, tl_error *err) {
 tl_status plan_stages(plan *p, tl_error *err) {
     TL_TRY(plan_order(p, err));
     make_items(p);
+    find_followers(p);
     make_attention_areas(p);
     return find_early(p, err);
 }
