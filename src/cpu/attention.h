@@ -5,6 +5,7 @@
 // partials are folded in ascending order. Who computes which chunk, and which rows share a tile, changes no bit.
 #ifndef TL_ATTENTION_H
 #define TL_ATTENTION_H
+#include "cpu/act.h"
 #include "cpu/kernels.h"
 
 enum {
@@ -36,6 +37,14 @@ void attn_iter_next(attn_iter *it, attn_item *out); // only as often as there ar
 void attn_range(const attn_args *a, int64_t row, int64_t *lo, int64_t *hi);
 static inline bool attn_bit(const attn_args *a, int64_t row, int64_t i) {
     return !a->mask || (a->mask[row * a->mask_stride + (i >> 5)] >> (i & 31) & 1);
+}
+
+// Quantizes what the query heads of kv_head gave for a row, if that is wanted.
+static inline void attn_quantize(const attn_args *a, int64_t row, int64_t kv_head) {
+    if (!a->act) return;
+    int64_t n = (int64_t)(a->heads / a->kv_heads) * a->dv;
+    size_t block = a->act_kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8);
+    a->quantize(a->act_kind, a->out + row * a->out_stride + kv_head * n, (char *)a->act + (size_t)row * a->act_bytes + (size_t)(kv_head * n / ACT_BLOCK) * block, n);
 }
 
 // Partials in `work` of a split item: [vectors of the tile, chunk] with ATTN_HEAD floats (max, sum), then dv values.

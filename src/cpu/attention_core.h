@@ -604,26 +604,32 @@ static void start_running(tile *t) {
     }
 }
 
-// The results of the vectors at work.
-static void finish(const tile *t) {
+// The result of the i'th vector at work.
+V_INLINE void finish_vector(const tile *t, int i) {
     const attn_args *a = t->a;
+    int64_t row = t->it->row0 + (t->first + i) / t->group, head = (int64_t)t->it->kv_head * t->group + (t->first + i) % t->group;
+    float *out = a->out + row * a->out_stride + head * a->dv, total = t->total[t->state + i], keep = 1;
+    if (total == 0) { // it read nothing
+        memset(out, 0, (size_t)a->dv * sizeof *out);
+        return;
+    }
+    if (a->sinks) {
+        float top = t->top[t->state + i] == -INFINITY ? 0.0f : t->top[t->state + i], sink = a->sinks[head], base = sink > top ? sink : top;
+        keep = exp_weight(top - base);
+        total = total * keep + exp_weight(sink - base);
+    }
+    vf scale = v_set1(total == 0 ? 0.0f : keep / total);
+    const float *from = t->acc + (t->first + i) * t->dv;
+    int64_t d = 0;
+    for (; d + V_N <= a->dv; d += V_N) v_store(out + d, v_mul(v_load(from + d), scale));
+    if (d < a->dv) v_storen(out + d, v_mul(v_load(from + d), scale), a->dv - d);
+}
+
+static void finish(const tile *t) {
     for (int i = 0; i < t->n; i++) {
-        int64_t row = t->it->row0 + (t->first + i) / t->group, head = (int64_t)t->it->kv_head * t->group + (t->first + i) % t->group;
-        float *out = a->out + row * a->out_stride + head * a->dv, total = t->total[t->state + i], keep = 1;
-        if (total == 0) { // it read nothing
-            memset(out, 0, (size_t)a->dv * sizeof *out);
-            continue;
-        }
-        if (a->sinks) {
-            float top = t->top[t->state + i] == -INFINITY ? 0.0f : t->top[t->state + i], sink = a->sinks[head], base = sink > top ? sink : top;
-            keep = exp_weight(top - base);
-            total = total * keep + exp_weight(sink - base);
-        }
-        vf scale = v_set1(total == 0 ? 0.0f : keep / total);
-        const float *from = t->acc + (t->first + i) * t->dv;
-        int64_t d = 0;
-        for (; d + V_N <= a->dv; d += V_N) v_store(out + d, v_mul(v_load(from + d), scale));
-        if (d < a->dv) v_storen(out + d, v_mul(v_load(from + d), scale), a->dv - d);
+        finish_vector(t, i);
+        int at = t->first + i;
+        if (at % t->group == t->group - 1) attn_quantize(t->a, t->it->row0 + at / t->group, t->it->kv_head);
     }
 }
 

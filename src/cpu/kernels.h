@@ -55,6 +55,9 @@ typedef struct attn_args {
     const uint32_t *mask;     // NULL, or bits [rows, mask_stride * 32] over the row's sequence: entry i is read only
     int64_t mask_stride;      // if bit i % 32 of word i / 32 is set; causal and window hold as well
     float *out; int64_t out_stride;     // [rows, heads, dv]; a row that reads nothing becomes 0
+    void *act; size_t act_bytes;        // NULL, or rows of `out` quantized (a table's act_quantize(), ACT_Q8 or ACT_Q16), bytes between
+    act_kind act_kind;                  // them; the values of a kv head's query heads are whole blocks of 32
+    void (*quantize)(act_kind kind, const float *x, void *dst, int64_t k);
     // How the call is shared out; no bit of the result depends on it.
     int threads;              // threads that will take items (0 counts as 1)
     void *work;               // attn_work_bytes() bytes shared by the threads, or NULL: one item per tile and head

@@ -275,8 +275,10 @@ static void attention_ref(const attn_args *a, int64_t item0, int64_t item1, void
         attn_iter_next(&it, &t);
         if (t.split && t.chunk0 != t.first) continue; // whole rows at their first chunk
         int group = a->heads / a->kv_heads;
-        for (int64_t r = t.row0; r < t.row0 + t.rows; r++)
+        for (int64_t r = t.row0; r < t.row0 + t.rows; r++) {
             for (int h = t.kv_head * group; h < (t.kv_head + 1) * group; h++) attend_ref(a, r, h, scratch);
+            attn_quantize(a, r, t.kv_head);
+        }
     }
 }
 

@@ -281,7 +281,7 @@ static tl_status quantized_rows(lowering *l, const ir_node *n, act_kind kind, in
     TL_TRY(resolve_inputs(l, kn));
     TL_TRY(need_float(l, kn, 0));
     quant_args *a = arena_new(&l->p->mem, quant_args);
-    *a = (quant_args){kind, k, bytes, tiled};
+    *a = (quant_args){.kind = kind, .k = k, .bytes = bytes, .tiled = tiled};
     kn->args = a;
     kn->cost = 20 + (double)k * 0.2;
     to->x = work_value(l, kn, DT_I8, (int64_t)bytes, n->sym ? bytes : bytes * (size_t)((fixed + CPU_TILE - 1) / CPU_TILE * CPU_TILE));

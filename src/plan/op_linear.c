@@ -9,6 +9,7 @@ void run_quantize(const plan *p, const kernel *k, int64_t r0, int64_t r1, int th
     const float *x = (const float *)p->base[k->in[0].value] + k->in[0].offset;
     int64_t stride = k->in[0].stride[0];
     if (!in_tiles(p, k, q)) {
+        if (q->attended) return;
         for (int64_t r = r0; r < r1; r++) p->k->act_quantize(q->kind, x + r * stride, (char *)p->base[k->out] + (size_t)r * q->bytes, q->k);
         return;
     }
@@ -81,6 +82,9 @@ void attn_fill(plan *p, kernel *k) {
     a->seqs = p->step.seqs;
     a->out = p->base[k->out];
     a->out_stride = n->inner;
+    const quant_args *q = at->quant ? at->quant->args : NULL;
+    a->act = q && !in_tiles(p, at->quant, q) ? p->base[at->quant->out] : NULL;
+    if (a->act) a->act_bytes = q->bytes, a->act_kind = q->kind, a->quantize = p->k->act_quantize;
     a->threads = p->n_threads;
     a->work = p->attn_work[at->work];
     a->work_slots = p->limits.max_slots;

@@ -119,6 +119,7 @@ typedef struct quant_args { // activation rows for linear()
     int64_t k;
     size_t bytes;       // of one row
     bool tiled;         // steps of CPU_TILE rows and more: in tiles (act_tile()), since all that read them want that
+    bool attended;      // attention makes them together with its results, but for those in tiles
 } quant_args;
 
 typedef struct gpu_linear { // LINEAR on a device
@@ -140,6 +141,7 @@ typedef struct linear_args {
 typedef struct attn_plan {
     attn_args a;        // filled at the start of a run
     int32_t work;       // which of the plan's attention work areas
+    const kernel *quant; // what quantizes the results, or NULL
 } attn_plan;
 
 typedef struct fused_args {

@@ -84,6 +84,28 @@ static void find_followers(plan *p) {
     }
 }
 
+// Finds what quantizes the results of attention: its threads do that while they have them at hand, and a row's heads apart.
+static void find_attended(plan *p) {
+    for (int i = 0; i < p->n_kernels && !p->device; i++) {
+        const kernel *k = p->kernels[i];
+        if (k->run != run_quantize || k->kind != K_ROW) continue;
+        quant_args *q = k->args;
+        int32_t maker = p->values[k->in[0].value].maker;
+        for (int j = i - 1; j >= 0; j--) {
+            const kernel *from = p->kernels[j];
+            attn_plan *at = from->args;
+            if (from->id != maker) continue;
+            if (from->kind != K_ATTN || at->quant || from->sym != k->sym) break;
+            if ((q->kind != ACT_Q8 && q->kind != ACT_Q16) || q->k != from->node->inner || !reads_rows(k, 0, q->k, from->out)) break;
+            if ((int64_t)(at->a.heads / at->a.kv_heads) * at->a.dv % 32 != 0) break;
+            at->quant = k;
+            q->attended = true;
+            p->values[k->out].first = from->stage;
+            break;
+        }
+    }
+}
+
 // Attention calls of one stage may run at the same time: each has a work area of its own.
 static void make_attention_areas(plan *p) {
     p->attns = arena_array(&p->mem, kernel *, p->n_kernels + 1);
@@ -142,6 +164,7 @@ tl_status plan_stages(plan *p, tl_error *err) {
     TL_TRY(plan_order(p, err));
     make_items(p);
     find_followers(p);
+    find_attended(p);
     make_attention_areas(p);
     return find_early(p, err);
 }

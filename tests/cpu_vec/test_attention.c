@@ -2,6 +2,7 @@
 // the rows beside it, on threads, on the order of items, on freed entries or on what it may not read.
 #include <math.h>
 
+#include "cpu/act.h"
 #include "util.h"
 
 static cpu_kernels table[MAX_TABLES];
@@ -109,6 +110,18 @@ static void scene_free(scene *s) {
 
 static int64_t out_floats(const attn_args *a) { return (a->rows - 1) * a->out_stride + (int64_t)a->heads * a->dv; }
 
+// Rows of results quantized by attention are what a.quantize() makes of them.
+static void check_quantized(const attn_args *a) {
+    int64_t n = (int64_t)a->heads * a->dv;
+    size_t blocks = (size_t)(n / ACT_BLOCK) * (a->act_kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8)); // without a row's padding
+    char *row = mem_alloc(a->act_bytes);
+    for (int64_t r = 0; r < a->rows; r++) {
+        a->quantize(a->act_kind, a->out + r * a->out_stride, row, n);
+        assert_memory_equal((char *)a->act + (size_t)r * a->act_bytes, row, blocks);
+    }
+    mem_free(row);
+}
+
 // The call's items in random order, as `threads` threads would share them.
 static float *attend(const cpu_kernels *k, const attn_args *call, int threads, int64_t max_slots) {
     attn_args a = *call;
@@ -122,6 +135,10 @@ static float *attend(const cpu_kernels *k, const attn_args *call, int threads, i
     for (int again = 0; again < 2; again++) { // work is left ready for the next call
         float *out = guard_floats(NULL, out_floats(&a));
         a.out = out;
+        a.act_kind = again ? ACT_Q16 : ACT_Q8;
+        a.act_bytes = act_bytes(a.act_kind, (int64_t)a.heads * a.dv);
+        a.act = a.heads / a.kv_heads * a.dv % 32 == 0 ? guard_alloc((size_t)a.rows * a.act_bytes) : NULL;
+        a.quantize = act_quantize_ref;
         int64_t n = attn_items(&a);
         int64_t *order = mem_alloc((size_t)n * sizeof *order);
         for (int64_t i = 0; i < n; i++) order[i] = i;
@@ -132,6 +149,10 @@ static float *attend(const cpu_kernels *k, const attn_args *call, int threads, i
         memset(scratch, 0xff, scratch_bytes);
         for (int64_t i = 0; i < n; i++) k->attention(&a, order[i], order[i] + 1, scratch);
         mem_free(order);
+        if (a.act) {
+            check_quantized(&a);
+            guard_free(a.act, (size_t)a.rows * a.act_bytes);
+        }
         if (!first) {
             first = out;
             continue;
