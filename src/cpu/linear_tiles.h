@@ -46,6 +46,7 @@ typedef struct tile_job {
     int64_t left;        // blocks, tiles and groups from these on: there may be fewer than a job takes
     int tiles, groups;
     float *y;            // where sums go when this job has made them complete, ldy apart; NULL: to `sum`
+    float *whole_y;      // y of the last job of these tiles and groups
     int64_t ldy;
 } tile_job;
 
@@ -240,6 +241,22 @@ typedef struct tiles_call {
 // Where sums begin.
 static const _Alignas(64) float no_sums[4 * TILE_SUMS];
 
+// What the next panel will be made of, from memory to L2: `piece` lines at each step.
+typedef struct tile_ahead {
+    const uint8_t *at, *end; // of a group
+    size_t group, skip;      // bytes from group to group, and from a group's end to the next one
+    int64_t left, piece;     // lines
+} tile_ahead;
+
+INLINE void fetch_ahead(tile_ahead *a) {
+    int64_t n = a->piece < a->left ? a->piece : a->left;
+    a->left -= n;
+    for (; n > 0; n--) {
+        __builtin_prefetch(a->at, 0, 2);
+        if ((a->at += 64) >= a->end) a->at = a->end + a->skip, a->end += a->group;
+    }
+}
+
 // A panel: n blocks of all groups against all tiles of a batch.
 typedef struct tile_panel {
     tile_step_fn *const *step;
@@ -282,19 +299,30 @@ INLINE void job_at(const tile_panel *p, int t, int g, int64_t b, tile_job *to) {
     to->from = p->first && b == 0 ? no_sums : to->sum;
     to->tile = t, to->group = g, to->b = b;
     to->tiles = p->tiles - t, to->groups = p->groups - g, to->left = p->n - b;
-    to->y = p->y && to->left <= p->blocks && (t + 2) * TILE_ROWS <= p->rows && (g + 2) * LINEAR_ROWS <= p->lanes ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
+    to->whole_y = p->y && (t + 2) * TILE_ROWS <= p->rows && (g + 2) * LINEAR_ROWS <= p->lanes ? p->y + t * TILE_ROWS * p->ldy + g * LINEAR_ROWS : NULL;
+    to->y = to->left <= p->blocks ? to->whole_y : NULL;
     to->ldy = p->ldy;
 }
 
-static void tiles_panel(const tile_panel *p) {
+// The one after `j` of the same tiles and groups.
+INLINE void job_on(const tile_panel *p, const tile_job *j, tile_job *to) {
+    size_t x = (size_t)p->blocks * p->block;
+    *to = (tile_job){.e = j->e + p->blocks * EXPANDED, .x = {j->x[0] + x, j->x[1] + x}, .from = j->sum, .sum = j->sum, .tile = j->tile, .group = j->group, .b = j->b + p->blocks,
+                     .left = j->left - p->blocks, .tiles = j->tiles, .groups = j->groups, .whole_y = j->whole_y, .ldy = j->ldy};
+    to->y = to->left <= p->blocks ? to->whole_y : NULL;
+}
+
+static void tiles_panel(const tile_panel *p, tile_ahead *ahead) {
     tile_job jobs[3], *make = jobs, *scale = NULL, *next = jobs + 1;
     bool was_whole = false;
     job_at(p, 0, 0, 0, make);
     first_loads(p->blocks == 1, make);
     for (;;) {
         bool on = make->left > p->blocks, across = !on && make->groups > 2, more = on || across || make->tiles > 2;
-        if (more) job_at(p, make->tile + (on || across ? 0 : 2), on ? make->group : across ? make->group + 2 : 0, on ? make->b + p->blocks : 0, next);
+        if (on) job_on(p, make, next);
+        else if (more) job_at(p, make->tile + (across ? 0 : 2), across ? make->group + 2 : 0, 0, next);
         bool whole = make->tiles > 1 && make->groups > 1 && make->left >= p->blocks;
+        fetch_ahead(ahead);
         p->step[whole && was_whole](make, more ? next : make, scale, p->ring);
         if (p->y && scale && !scale->y && make->b == 0) tiles_out(p, scale->tile, scale->group);
         tile_job *was = scale ? scale : jobs + 2;
@@ -317,6 +345,24 @@ static void copy_rows(const tiles_call *c, int64_t b, int64_t n, uint8_t *to, si
         }
 }
 
+// After blocks [b, b + PANEL) of the groups from row n on: their next ones, or else as many groups' first ones, which most calls go on with.
+static tile_ahead find_ahead(const cpu_matrix *w, const tile_panel *p, int64_t n, int64_t b) {
+    int64_t blocks = w->k / ACT_BLOCK, steps = (p->tiles + 1) / 2 * ((p->groups + 1) / 2) * ((p->n + p->blocks - 1) / p->blocks);
+    size_t group = linear_group_bytes(w->type, w->k), block = group / (size_t)blocks;
+    int64_t groups = p->groups;
+    b += PANEL;
+    if (b >= blocks) {
+        int64_t left = (w->n - n + LINEAR_ROWS - 1) / LINEAR_ROWS - groups;
+        b = 0, n += groups * LINEAR_ROWS, groups = left < groups ? left : groups;
+    }
+    size_t bytes = (size_t)(blocks - b < PANEL ? blocks - b : PANEL) * block;
+    tile_ahead a = {.at = linear_group(w, n) + (size_t)b * block, .group = group, .skip = group - bytes};
+    a.end = a.at + bytes;
+    a.left = (int64_t)((bytes + 63) / 64) * groups;
+    a.piece = a.left / steps + 1;
+    return a;
+}
+
 // Groups of rows [n, n1) of W, up to TILE_BATCH rows of x.
 static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
     _Alignas(64) uint8_t panel[TILE_GROUPS][PANEL * EXPANDED];
@@ -336,7 +382,8 @@ static void tiles_batch(const tiles_call *c, int64_t n, int64_t n1) {
         if (c->tiled) p.x = c->x + (size_t)b * p.block;
         else copy_rows(c, b, p.n, copy[0], p.stride);
         p.y = b + p.n == blocks ? c->y + n : NULL;
-        tiles_panel(&p);
+        tile_ahead ahead = find_ahead(w, &p, n, b);
+        tiles_panel(&p, &ahead);
     }
 }
 
