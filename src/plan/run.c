@@ -141,6 +141,7 @@ static void cut_item(const plan *p, item *it, double target, double most) {
     if (block < 1) block = 1;
     switch (it->kind) {
     case K_ROW: case K_RANGE:
+        if (it->kind == K_ROW && it->rows <= TEAM_ROWS && cost < SERIAL_MOST_NS && block < divide_up(it->rows, p->team)) block = divide_up(it->rows, p->team); // calls cost most
         it->row_block = block < it->block_rows ? block : it->block_rows;
         it->units = divide_up(it->block_rows, it->row_block);
         break;
