@@ -314,8 +314,11 @@ static void run_units(plan *p, const item *it, int64_t u0, int64_t u1, int threa
     if (it->kind == K_TILE && !p->profile) run_tiles(p, it, u0, u1, thread);
     else
         for (int64_t u = u0; u < u1 && !plan_stopped(p); u++) {
-            if (it->kind == K_ROW && !p->profile) run_rows(p, it, u, thread);
-            for (int i = 0; i < it->n && (it->kind != K_ROW || p->profile); i++) {
+            if (it->kind == K_ROW && !p->profile) {
+                run_rows(p, it, u, thread);
+                continue;
+            }
+            for (int i = 0; i < it->n; i++) {
                 if (p->profile) run_profiled(p, it, i, u, thread);
                 else run_kernel(p, it, i, u, thread);
             }
