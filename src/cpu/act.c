@@ -4,10 +4,9 @@
 #include "cpu/act.h"
 
 static const size_t value_bytes[ACT_KINDS] = {[ACT_F32] = 4, [ACT_BF16] = 2};
-static const size_t block_bytes[ACT_KINDS] = {[ACT_Q8] = sizeof(act_q8), [ACT_Q16] = sizeof(act_q16)};
 
 size_t act_bytes(act_kind kind, int64_t k) {
-    size_t bytes = value_bytes[kind] ? (size_t)k * value_bytes[kind] : (size_t)act_blocks(k) * block_bytes[kind];
+    size_t bytes = value_bytes[kind] ? (size_t)k * value_bytes[kind] : (size_t)act_blocks(k) * act_block_bytes(kind);
     bytes = (bytes + 63) / 64 * 64;
     return kind == ACT_BF16 && bytes % ACT_CLASH == 0 ? bytes + ACT_APART : bytes;
 }

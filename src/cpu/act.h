@@ -31,6 +31,8 @@ typedef struct act_q16 {
 } act_q16;
 _Static_assert(sizeof(act_q16) == 96, "act_q16 is 96 bytes");
 
+static inline size_t act_block_bytes(act_kind kind) { return kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8); } // of ACT_Q8, ACT_Q16
+
 // CPU_TILE rows of ACT_Q8 or ACT_Q16 side by side, as products by tiles read them (kernels.h, act_tile()): block after block, in the
 // place of the rows, which take more.
 typedef struct act_tile8 {

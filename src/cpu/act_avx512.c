@@ -176,5 +176,5 @@ void act_quantize_avx512(act_kind kind, const float *x, void *dst, int64_t k) {
         for (; (b + 4) * ACT_BLOCK <= k; b += 4) quantize_q8_four(x + b * ACT_BLOCK, (act_q8 *)dst + b);
     if (kind == ACT_Q16)
         for (; (b + 4) * ACT_BLOCK <= k; b += 4) quantize_q16_four(x + b * ACT_BLOCK, (act_q16 *)dst + b);
-    act_quantize_row(kind, x + b * ACT_BLOCK, (char *)dst + (size_t)b * (kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8)), k - b * ACT_BLOCK);
+    act_quantize_row(kind, x + b * ACT_BLOCK, (char *)dst + (size_t)b * act_block_bytes(kind), k - b * ACT_BLOCK);
 }

@@ -15,7 +15,7 @@ static inline void act_quantize_row(act_kind kind, const float *x, void *dst, in
     else
         for (int64_t b = 0; b < whole; b++) quantize_q16(x + b * ACT_BLOCK, (act_q16 *)dst + b);
     if (k % ACT_BLOCK) {
-        uint8_t *tail = (uint8_t *)dst + (size_t)whole * (kind == ACT_Q8 ? sizeof(act_q8) : sizeof(act_q16));
+        uint8_t *tail = (uint8_t *)dst + (size_t)whole * act_block_bytes(kind);
         act_quantize_ref(kind, x + whole * ACT_BLOCK, tail, k % ACT_BLOCK);
     }
 }

@@ -43,8 +43,7 @@ static inline bool attn_bit(const attn_args *a, int64_t row, int64_t i) {
 static inline void attn_quantize(const attn_args *a, int64_t row, int64_t kv_head) {
     if (!a->act) return;
     int64_t n = (int64_t)(a->heads / a->kv_heads) * a->dv;
-    size_t block = a->act_kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8);
-    a->quantize(a->act_kind, a->out + row * a->out_stride + kv_head * n, (char *)a->act + (size_t)row * a->act_bytes + (size_t)(kv_head * n / ACT_BLOCK) * block, n);
+    a->quantize(a->act_kind, a->out + row * a->out_stride + kv_head * n, (char *)a->act + (size_t)row * a->act_bytes + (size_t)(kv_head * n / ACT_BLOCK) * act_block_bytes(a->act_kind), n);
 }
 
 // Partials in `work` of a split item: [vectors of the tile, chunk] with ATTN_HEAD floats (max, sum), then dv values.

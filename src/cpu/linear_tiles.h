@@ -335,7 +335,7 @@ static void tiles_panel(const tile_panel *p, tile_ahead *ahead) {
 
 // Blocks [b, b + n) of rows as they lie to tiles, `apart` bytes apart; rows that are missing in the last one count for nothing.
 static void copy_rows(const tiles_call *c, int64_t b, int64_t n, uint8_t *to, size_t apart) {
-    size_t act = c->kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8), stride = act_bytes(c->kind, c->w->k);
+    size_t act = act_block_bytes(c->kind), stride = act_bytes(c->kind, c->w->k);
     int64_t r = 0;
     for (; r < c->rows; r++) act_tile_put(c->kind, c->x + (size_t)r * stride + (size_t)b * act, n, to + (size_t)(r / TILE_ROWS) * apart, (int)(r % TILE_ROWS));
     for (; r % TILE_ROWS; r++)

@@ -113,7 +113,7 @@ static int64_t out_floats(const attn_args *a) { return (a->rows - 1) * a->out_st
 // Rows of results quantized by attention are what a.quantize() makes of them.
 static void check_quantized(const attn_args *a) {
     int64_t n = (int64_t)a->heads * a->dv;
-    size_t blocks = (size_t)(n / ACT_BLOCK) * (a->act_kind == ACT_Q16 ? sizeof(act_q16) : sizeof(act_q8)); // without a row's padding
+    size_t blocks = (size_t)(n / ACT_BLOCK) * act_block_bytes(a->act_kind); // without a row's padding
     char *row = mem_alloc(a->act_bytes);
     for (int64_t r = 0; r < a->rows; r++) {
         a->quantize(a->act_kind, a->out + r * a->out_stride, row, n);
